@@ -1,0 +1,64 @@
+/**
+ * The narrow waist: everything that serves shapes (HTTP, an Effect application in the same process) stands on this service alone.
+ */
+import { Context, type Effect, type Option } from "effect"
+import type { DatabaseUnavailable, InvalidRequest, ShapeGone, SnapshotFailed, StorageError } from "../domain/Errors.ts"
+import type { LogOffset } from "../domain/LogOffset.ts"
+import type { Lsn } from "../domain/Lsn.ts"
+import type { ShapeRequest } from "../domain/ShapeDefinition.ts"
+
+/** The engine can't answer yet (or any more): the client retries. */
+export type EngineStatus = "starting" | "waiting" | "active" | "stopping"
+
+export interface ShapeInfo {
+  readonly handle: string
+  /** Value of the `electric-schema` header: JSON. */
+  readonly schema: string
+}
+
+/** Bytes of log items, each preceded by a comma, in pieces of at most 64 KiB. */
+export interface LogBody {
+  /**
+   * The next piece; `None` at the end. Only as many bytes as this was asked for are in memory. Fails with `ShapeGone` when the shape vanished half way: what was
+   * sent then must not be taken for whole. May wait, for a snapshot that is still being written.
+   */
+  readonly pull: Effect.Effect<Option.Option<Uint8Array>, ShapeGone | SnapshotFailed | StorageError>
+  /** Set when all of it is in memory already: the pieces that `pull` would return. */
+  readonly ready: ReadonlyArray<Uint8Array> | undefined
+}
+
+/** A piece of a shape's log: everything after one offset and up to another. */
+export interface LogSlice {
+  /** Where the slice ends: the offset to ask for next. */
+  readonly end: LogOffset
+  /** The slice reaches the end of the log as it is known now. Never for a slice from `-1`. */
+  readonly upToDate: boolean
+  /** LSN that an up-to-date message after this slice carries. Sampled after the slice was determined. */
+  readonly lastSeenLsn: Lsn
+  readonly body: LogBody
+}
+
+export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<ShapeEngine, {
+  readonly status: Effect.Effect<EngineStatus>
+  /** Completes when the engine is `active`. */
+  readonly awaitActive: Effect.Effect<void>
+  /**
+   * The shape of a request: the one that is kept, or a new one. Concurrent requests for the same shape get the same. Does not wait for the snapshot (`read` does).
+   */
+  readonly resolve: (request: ShapeRequest) => Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | StorageError>
+  /** Whether `handle` names a kept shape: cheap, asks nobody. */
+  readonly exists: (handle: string) => boolean
+  /**
+   * What of the shape's log comes after `after`, up to the end of the chunk it lies in. At an offset past the end: nothing, up to date = false, and
+   * `end` is the log's end, before `after`. Waits while the snapshot has not begun.
+   */
+  readonly read: (handle: string, after: LogOffset) => Effect.Effect<LogSlice, ShapeGone | SnapshotFailed | StorageError>
+  /** Offset of the log's end: `0_inf` until there is a live entry. */
+  readonly end: (handle: string) => Effect.Effect<LogOffset, ShapeGone>
+  /** Completes when the log's end is past `after`: at once if it is already. Fails with `ShapeGone` when the shape is removed meanwhile. */
+  readonly awaitChange: (handle: string, after: LogOffset) => Effect.Effect<void, ShapeGone>
+  /** Commit LSN of the last transaction that all shapes have seen, whatever table it touched. */
+  readonly lastSeenLsn: Effect.Effect<Lsn>
+  /** Removes a shape: its readers get `ShapeGone`, the handle never comes back. */
+  readonly remove: (handle: string) => Effect.Effect<void, ShapeGone>
+}>() {}
