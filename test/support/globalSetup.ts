@@ -1,0 +1,49 @@
+/**
+ * One Postgres for the whole test run: `TEST_DATABASE_URL` (a superuser of a server with wal_level=logical), or else an embedded one
+ * in a temporary directory, without fsync, removed at the end.
+ */
+import { Effect, Exit, Redacted, Scope } from "effect"
+import * as fs from "node:fs/promises"
+import { tmpdir } from "node:os"
+import * as path from "node:path"
+import type { TestProject } from "vitest/node"
+import * as EmbeddedPostgres from "../../src/source/EmbeddedPostgres.ts"
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    /** Connection URI of a superuser. */
+    readonly postgresUrl: string
+  }
+}
+
+const temporaryDirectory = Effect.acquireRelease(
+  Effect.promise(async () => {
+    const directory = await fs.mkdtemp(path.join(tmpdir(), "shapelog-test-"))
+    // The account that Postgres runs as, when we are root, must pass through.
+    await fs.chmod(directory, 0o755)
+    return directory
+  }),
+  (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
+)
+
+export default async function setup(project: TestProject) {
+  const given = process.env.TEST_DATABASE_URL
+  if (given) {
+    project.provide("postgresUrl", given)
+    return
+  }
+  const scope = await Effect.runPromise(Scope.make())
+  const server = await temporaryDirectory.pipe(
+    Effect.flatMap((directory) =>
+      EmbeddedPostgres.start({
+        directory: path.join(directory, "postgres"),
+        settings: { fsync: "off", synchronous_commit: "off", full_page_writes: "off" }
+      })
+    ),
+    Scope.extend(scope),
+    Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
+    Effect.runPromise
+  )
+  project.provide("postgresUrl", Redacted.value(server.url))
+  return () => Effect.runPromise(Scope.close(scope, Exit.void))
+}
