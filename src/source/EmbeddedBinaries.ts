@@ -3,12 +3,12 @@
  * no install scripts are recreated, and the whole tree is copied to a readable place when it can't be completed in place, or when the
  * user that shall run Postgres can't reach it.
  */
+import { Effect, Schema } from "effect"
 import { spawn } from "node:child_process"
 import * as fs from "node:fs/promises"
 import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
-import { Effect, Schema } from "effect"
 
 /** The embedded Postgres can't be had. `detail` says what to do about it; `log` holds the last lines the server or initdb wrote. */
 export class EmbeddedPostgresError
@@ -100,7 +100,9 @@ export const obstacle = (target: string, user: User | undefined): Effect.Effect<
   })
 
 /** Places for what must be readable to another account, the nearest first. */
-export const readablePlaces = (near: string): ReadonlyArray<string> => [near, "/var/lib/shapelog", path.join(tmpdir(), "shapelog")]
+export const readablePlaces = (
+  near: string
+): ReadonlyArray<string> => [near, "/var/lib/shapelog", path.join(tmpdir(), "shapelog")]
 
 /**
  * The first of `candidates` that exists or can be made, is ours alone to write to, and can be entered by the user. A directory
@@ -139,7 +141,8 @@ const links = (native: string): Effect.Effect<ReadonlyArray<Link>, EmbeddedPostg
         Schema.parseJson(Schema.Array(Schema.Struct({ source: Schema.String, target: Schema.String })))
       )(text)
     },
-    catch: (cause) => failure("not_accessible", `cannot read the list of library links in ${native}: ${messageOf(cause)}`)
+    catch: (cause) =>
+      failure("not_accessible", `cannot read the list of library links in ${native}: ${messageOf(cause)}`)
   })
 
 /**
@@ -174,7 +177,8 @@ const complete = Effect.fnUntraced(function*(native: string) {
         throw cause
       }
     },
-    catch: (cause) => failure("not_accessible", `the Postgres binaries in ${native} are not usable: ${messageOf(cause)}`)
+    catch: (cause) =>
+      failure("not_accessible", `the Postgres binaries in ${native} are not usable: ${messageOf(cause)}`)
   })
 })
 
@@ -185,7 +189,10 @@ const copy = Effect.fnUntraced(function*(native: string, place: string) {
     catch: (cause) => failure("not_accessible", `cannot read the Postgres binaries in ${native}: ${messageOf(cause)}`)
   })
   // Named after the content, so that an upgrade of the package makes a new copy.
-  const target = path.join(place, `postgres-binaries-${stat.size.toString(36)}-${Math.trunc(stat.mtimeMs).toString(36)}`)
+  const target = path.join(
+    place,
+    `postgres-binaries-${stat.size.toString(36)}-${Math.trunc(stat.mtimeMs).toString(36)}`
+  )
   const copied = path.join(target, "native")
   if (yield* exists(copied)) return copied
   const half = `${target}.${process.pid}`
@@ -235,7 +242,9 @@ export const prepare = Effect.fnUntraced(function*(native: string, user: User | 
     if (place === undefined) {
       return yield* failure(
         "not_accessible",
-        `the Postgres binaries in ${native} can't be ${user ? `reached by user ${user.name}` : "completed"}, and there is no place to copy ` +
+        `the Postgres binaries in ${native} can't be ${
+          user ? `reached by user ${user.name}` : "completed"
+        }, and there is no place to copy ` +
           `them to (tried ${readablePlaces(near).join(", ")}): move the project, or set DATABASE_URL`
       )
     }
@@ -250,7 +259,9 @@ export const prepare = Effect.fnUntraced(function*(native: string, user: User | 
   if (version.code !== 0 || major === undefined) {
     return yield* failure(
       "not_accessible",
-      `the embedded Postgres (${postgres}) doesn't run here${user ? ` as user ${user.name}` : ""}: set DATABASE_URL to a Postgres of your own`,
+      `the embedded Postgres (${postgres}) doesn't run here${
+        user ? ` as user ${user.name}` : ""
+      }: set DATABASE_URL to a Postgres of your own`,
       version.lines
     )
   }

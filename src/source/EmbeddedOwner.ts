@@ -1,10 +1,10 @@
 /**
  * Who uses a data directory of the embedded Postgres: the process that started the server, and the server itself.
  */
+import { Effect } from "effect"
 import { execFile } from "node:child_process"
 import * as fs from "node:fs/promises"
 import * as path from "node:path"
-import { Effect } from "effect"
 import { failure, messageOf } from "./EmbeddedBinaries.ts"
 
 /** When the process started, as the system tells it: with the id it names a process for ever. `undefined` when there is none. */
@@ -42,10 +42,13 @@ export const claim = Effect.fnUntraced(function*(file: string, directory: string
           if (start.length > 0 && await startOf(Number(pid)) === start.join(" ")) return Number(pid)
           await fs.rm(file, { force: true })
         }
-        const written = await fs.writeFile(file, mine, { flag: "wx", mode: 0o644 }).then(() => true, (cause: unknown) => {
-          if (cause instanceof Error && "code" in cause && cause.code === "EEXIST") return false
-          throw cause
-        })
+        const written = await fs.writeFile(file, mine, { flag: "wx", mode: 0o644 }).then(
+          () => true,
+          (cause: unknown) => {
+            if (cause instanceof Error && "code" in cause && cause.code === "EEXIST") return false
+            throw cause
+          }
+        )
         if (written) return undefined
       }
       throw new Error("other processes are starting on it at the same time")
@@ -54,7 +57,9 @@ export const claim = Effect.fnUntraced(function*(file: string, directory: string
   }).pipe(Effect.flatMap((other) =>
     other === undefined ? Effect.void : Effect.fail(failure(
       "in_use",
-      `${directory} is in use by ${other === process.pid ? "this process already" : `process ${other}`}: stop it, or use another directory`
+      `${directory} is in use by ${
+        other === process.pid ? "this process already" : `process ${other}`
+      }: stop it, or use another directory`
     ))
   ))
   yield* Effect.acquireRelease(acquire, () => Effect.promise(() => fs.rm(file, { force: true })))
@@ -98,11 +103,15 @@ export const stopPrevious = Effect.fnUntraced(function*(
     yield* Effect.try({
       try: () => process.kill(pid, signal),
       catch: (cause) => cause
-    }).pipe(Effect.catchAll((cause) =>
-      Effect.promise(gone).pipe(Effect.flatMap((isGone) =>
-        isGone ? Effect.void : Effect.fail(failure("in_use", `cannot stop the server of ${data} (process ${pid}): ${messageOf(cause)}`))
-      ))
-    ))
+    }).pipe(
+      Effect.catchAll((cause) =>
+        Effect.promise(gone).pipe(Effect.flatMap((isGone) =>
+          isGone
+            ? Effect.void
+            : Effect.fail(failure("in_use", `cannot stop the server of ${data} (process ${pid}): ${messageOf(cause)}`))
+        ))
+      )
+    )
     if (yield* waitUntil(gone, millis)) return
   }
   return yield* failure("in_use", `the server of ${data} (process ${pid}) does not stop`)

@@ -10,15 +10,15 @@
  * - Postgres refuses to run as root; then it runs as the owner of the existing data, as `postgres`, or as `nobody`. Where that
  *   user can't reach the directory, the data is kept in a system-wide place and `directory` is a link to it.
  */
+import { Clock, Deferred, Effect, Exit, Redacted, Runtime, type Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { createHash, randomBytes } from "node:crypto"
 import * as fsSync from "node:fs"
 import * as fs from "node:fs/promises"
 import { createServer } from "node:net"
 import * as path from "node:path"
-import { Clock, Deferred, Effect, Exit, Redacted, Runtime, type Scope } from "effect"
 import * as Binaries from "./EmbeddedBinaries.ts"
-import { EmbeddedPostgresError, exists, failure, messageOf, type User } from "./EmbeddedBinaries.ts"
+import { type EmbeddedPostgresError, exists, failure, messageOf, type User } from "./EmbeddedBinaries.ts"
 import * as Owner from "./EmbeddedOwner.ts"
 
 export { EmbeddedPostgresError } from "./EmbeddedBinaries.ts"
@@ -79,7 +79,10 @@ const accounts = Effect.promise(async () => {
 /** The account to run as; `undefined` means ours. Only accounts with a name will do: initdb looks the name up. */
 const chooseUser = Effect.fnUntraced(function*(directory: string) {
   if (process.getuid === undefined) {
-    return yield* failure("not_installed", `the embedded Postgres is not supported on ${process.platform}: set DATABASE_URL`)
+    return yield* failure(
+      "not_installed",
+      `the embedded Postgres is not supported on ${process.platform}: set DATABASE_URL`
+    )
   }
   if (process.getuid() !== 0) return undefined
   const known = yield* accounts
@@ -197,7 +200,8 @@ const freePort = io("start", "find a free port", () =>
     })
   }))
 
-const ended = (child: ChildProcess): boolean => child.pid === undefined || child.exitCode !== null || child.signalCode !== null
+const ended = (child: ChildProcess): boolean =>
+  child.pid === undefined || child.exitCode !== null || child.signalCode !== null
 
 /** Fast shutdown, which ends sessions and checkpoints; without effect, an immediate one, which the next start recovers from. */
 const stop = Effect.fnUntraced(function*(child: ChildProcess) {
@@ -280,7 +284,8 @@ const launch = Effect.fnUntraced(function*(
     if (stopping) return
     Runtime.runFork(runtime)(Effect.flatMap(
       logTail(log, from),
-      (lines) => Deferred.fail(died, failure("died", `the embedded Postgres ended (${signal ?? `code ${code}`})`, lines))
+      (lines) =>
+        Deferred.fail(died, failure("died", `the embedded Postgres ended (${signal ?? `code ${code}`})`, lines))
     ))
   })
 

@@ -38,6 +38,9 @@ describe("makeDatabase", () => {
       yield* Scope.close(scope, Exit.void)
       const server = yield* Postgres.admin
       assert.deepStrictEqual(yield* server.query("SELECT 1 FROM pg_database WHERE datname = $1", [db.name]), [])
-      assert.deepStrictEqual(yield* server.query("SELECT 1 FROM pg_replication_slots WHERE database = $1", [db.name]), [])
+      assert.deepStrictEqual(
+        yield* server.query("SELECT 1 FROM pg_replication_slots WHERE database = $1", [db.name]),
+        []
+      )
     }).pipe(Effect.scoped))
 })

@@ -50,11 +50,16 @@ const attempt = <A>(sql: string, body: () => Promise<A>): Effect.Effect<A, Query
 
 const queryable = (on: pg.Pool | pg.Client): Queryable => ({
   query: (sql, params = []) =>
-    attempt(sql, () => on.query<Record<string, string | null>>(sql, [...params])).pipe(Effect.map((result) => result.rows)),
+    attempt(sql, () => on.query<Record<string, string | null>>(sql, [...params])).pipe(
+      Effect.map((result) => result.rows)
+    ),
   exec: (sql) => attempt(sql, () => on.query(sql)).pipe(Effect.asVoid)
 })
 
-const withParts = (url: string, parts: { readonly database?: string; readonly user?: string; readonly password?: string }): string => {
+const withParts = (
+  url: string,
+  parts: { readonly database?: string; readonly user?: string; readonly password?: string }
+): string => {
   const changed = new URL(url)
   if (parts.database !== undefined) changed.pathname = `/${encodeURIComponent(parts.database)}`
   if (parts.user !== undefined) changed.username = encodeURIComponent(parts.user)
@@ -85,7 +90,10 @@ const drop = (name: string) =>
       "SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE database = $1 AND active_pid IS NOT NULL",
       [name]
     )
-    yield* server.query("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active", [name])
+    yield* server.query(
+      "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active",
+      [name]
+    )
     yield* server.exec(`DROP DATABASE IF EXISTS ${pg.escapeIdentifier(name)} WITH (FORCE)`)
   }))
 
