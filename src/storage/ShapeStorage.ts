@@ -17,7 +17,7 @@ import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
 export type ShapeId = number
 
 /** The store's largest block: with the header LMDB puts before a value it fills whole pages, so freed pages are reused (D4). */
-export const BLOCK_BYTES = 65536 - 16
+export const BLOCK_BYTES = 65536 - 24
 
 /** A shape's entry in the catalog. Changes rarely: at creation and when its snapshot is complete. */
 export interface ShapeRecord {

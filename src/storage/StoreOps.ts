@@ -1,0 +1,47 @@
+/** What every layer of the store asks of the ops of a commit, before it takes them. */
+import type { LogOffset } from "../domain/LogOffset.ts"
+import type { Commit, StoreOp } from "./ShapeStorage.ts"
+import { MAX_TX } from "./StoreKeys.ts"
+
+const isUint32 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffffffff
+
+const isOffset = ({ op, tx }: LogOffset): boolean =>
+  tx >= 0n && tx <= MAX_TX && (op === Infinity || (Number.isSafeInteger(op) && op >= 0))
+
+const shapeOf = (op: StoreOp): number => (op._tag === "PutShape" ? op.record.id : op.shape)
+
+const complaintOfOp = (op: StoreOp): string | undefined => {
+  const shape = shapeOf(op)
+  // 2^32 - 1 is not given, so that the next id still is a u32.
+  if (!isUint32(shape) || shape === 0 || shape === 0xffffffff) return `${op._tag}: ${shape} is no shape id`
+  switch (op._tag) {
+    case "PutSnapshotBlock":
+      return isUint32(op.chunk) && isUint32(op.block) ? undefined : `PutSnapshotBlock: no such block: ${op.chunk}, ${op.block}`
+    case "PutLogBlock":
+      return isOffset(op.first) ? undefined : `PutLogBlock: no offset of an entry: ${op.first.tx}_${op.first.op}`
+    case "PutChunkEnd":
+      return isOffset(op.end) ? undefined : `PutChunkEnd: no offset of an entry: ${op.end.tx}_${op.end.op}`
+    case "PutHead":
+      return isOffset(op.head.end) ? undefined : `PutHead: no offset of an entry: ${op.head.end.tx}_${op.head.end.op}`
+    default:
+      return undefined
+  }
+}
+
+/** Why a commit can't be stored, whatever the store holds; `undefined` when it can. */
+export const complaint = ({ ops }: Commit): string | undefined => {
+  for (const op of ops) {
+    const text = complaintOfOp(op)
+    if (text !== undefined) return text
+  }
+  return undefined
+}
+
+/** Bytes of the blocks in a commit. */
+export const blockBytes = ({ ops }: Commit): number => {
+  let sum = 0
+  for (const op of ops) {
+    if (op._tag === "PutLogBlock" || op._tag === "PutSnapshotBlock") sum += op.bytes.length
+  }
+  return sum
+}

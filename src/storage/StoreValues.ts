@@ -1,0 +1,93 @@
+/**
+ * How the LMDB layer writes what is not a block: records and the applied position as JSON with their 64-bit numbers as text,
+ * heads as 24 bytes.
+ */
+import type { AppliedPosition, ShapeHead, ShapeRecord } from "./ShapeStorage.ts"
+import { readOffset, writeOffset } from "./StoreKeys.ts"
+
+type Snapshot = NonNullable<ShapeRecord["snapshot"]>
+
+/** A record as JSON has it: `undefined` is absent and bigints are decimal text. */
+interface StoredRecord {
+  readonly id: number
+  readonly handle: string
+  readonly definition: Omit<ShapeRecord["definition"], "where"> & { readonly where?: ShapeRecord["definition"]["where"] }
+  readonly snapshot?: {
+    readonly xmin: string
+    readonly xmax: string
+    readonly xip: ReadonlyArray<string>
+    readonly lsn: string
+    readonly chunks: number
+  }
+}
+
+const encodeSnapshot = ({ chunks, marks }: Snapshot): NonNullable<StoredRecord["snapshot"]> => ({
+  xmin: String(marks.xmin),
+  xmax: String(marks.xmax),
+  xip: marks.xip.map(String),
+  lsn: String(marks.lsn),
+  chunks
+})
+
+const decodeSnapshot = (stored: NonNullable<StoredRecord["snapshot"]>): Snapshot => ({
+  marks: {
+    xmin: BigInt(stored.xmin),
+    xmax: BigInt(stored.xmax),
+    xip: stored.xip.map(BigInt),
+    lsn: BigInt(stored.lsn)
+  },
+  chunks: stored.chunks
+})
+
+export const encodeRecord = ({ definition, handle, id, snapshot }: ShapeRecord): Buffer => {
+  const stored: StoredRecord = {
+    id,
+    handle,
+    definition,
+    ...(snapshot && { snapshot: encodeSnapshot(snapshot) })
+  }
+  return Buffer.from(JSON.stringify(stored))
+}
+
+export const decodeRecord = (bytes: Buffer): ShapeRecord => {
+  const { definition, handle, id, snapshot }: StoredRecord = JSON.parse(bytes.toString())
+  return {
+    id,
+    handle,
+    definition: { ...definition, where: definition.where },
+    snapshot: snapshot && decodeSnapshot(snapshot)
+  }
+}
+
+export const encodeHead = (head: ShapeHead): Buffer => {
+  const out = Buffer.allocUnsafe(24)
+  writeOffset(out, head.end, 0)
+  out.writeDoubleBE(head.chunkBytes, 16)
+  return out
+}
+
+export const decodeHead = (bytes: Buffer): ShapeHead => ({ end: readOffset(bytes, 0), chunkBytes: bytes.readDoubleBE(16) })
+
+interface StoredPosition {
+  readonly systemId: string
+  readonly timeline: number
+  readonly slot: string
+  readonly lsn: string
+  readonly endLsn: string
+}
+
+export const encodeApplied = (applied: AppliedPosition): Buffer => {
+  const stored: StoredPosition = { ...applied, lsn: String(applied.lsn), endLsn: String(applied.endLsn) }
+  return Buffer.from(JSON.stringify(stored))
+}
+
+export const decodeApplied = (bytes: Buffer): AppliedPosition => {
+  const { lsn, endLsn, ...rest }: StoredPosition = JSON.parse(bytes.toString())
+  return { ...rest, lsn: BigInt(lsn), endLsn: BigInt(endLsn) }
+}
+
+export const encodeUint32 = (value: number): Buffer => {
+  const out = Buffer.allocUnsafe(4)
+  out.writeUInt32BE(value)
+  return out
+}
