@@ -10,7 +10,7 @@
  * - Postgres refuses to run as root; then it runs as the owner of the existing data, as `postgres`, or as `nobody`. Where that
  *   user can't reach the directory, the data is kept in a system-wide place and `directory` is a link to it.
  */
-import { Clock, Deferred, Effect, Exit, Redacted, Runtime, type Scope } from "effect"
+import { Clock, Deferred, Effect, ExecutionStrategy, Exit, Redacted, Runtime, Scope } from "effect"
 import { type ChildProcess, spawn } from "node:child_process"
 import { createHash, randomBytes } from "node:crypto"
 import * as fsSync from "node:fs"
@@ -97,7 +97,9 @@ const chooseUser = Effect.fnUntraced(function*(directory: string) {
 
 /** The real place of the data directory, whose parents the user can enter. */
 const place = Effect.fnUntraced(function*(directory: string, user: User | undefined) {
-  const real = yield* Effect.promise(() => fs.realpath(directory).catch(() => directory))
+  const real = yield* Effect.promise(() =>
+    fs.realpath(directory).catch(() => fs.readlink(directory)).catch(() => directory)
+  )
   const blocked = yield* Binaries.obstacle(path.dirname(real), user)
   if (blocked === undefined) return real
   if (real !== directory || (yield* exists(directory))) {
@@ -163,6 +165,7 @@ const initialise = Effect.fnUntraced(function*(
   const half = `${data}.init`
   const passwordFile = `${data}.init-password`
   yield* io("init", `prepare ${data}`, async () => {
+    await fs.mkdir(path.dirname(data), { recursive: true })
     await fs.rm(half, { recursive: true, force: true })
     await fs.rm(passwordFile, { force: true })
     await fs.writeFile(passwordFile, secret.value, { mode: 0o600, flag: "wx" })
@@ -301,11 +304,7 @@ const launch = Effect.fnUntraced(function*(
   return { pid: child.pid!, died: Deferred.await(died) }
 })
 
-/**
- * Starts Postgres on the data in `options.directory`, creating it when there is none, and stops it with the scope. Ready to connect
- * when it returns.
- */
-export const start = Effect.fnUntraced(function*(
+const open = Effect.fnUntraced(function*(
   options: EmbeddedOptions
 ): Effect.fn.Return<EmbeddedServer, EmbeddedPostgresError, Scope.Scope> {
   const directory = path.resolve(options.directory)
@@ -344,3 +343,21 @@ export const start = Effect.fnUntraced(function*(
     else if (!(portTaken && !options.port && attempt < 5)) return yield* Effect.failCause(exit.cause)
   }
 })
+
+/**
+ * Starts Postgres on the data in `options.directory`, creating it when there is none, and stops it with the scope. Ready to connect
+ * when it returns.
+ */
+export const start = (
+  options: EmbeddedOptions
+): Effect.Effect<EmbeddedServer, EmbeddedPostgresError, Scope.Scope> =>
+  Effect.uninterruptibleMask((restore) =>
+    Effect.gen(function*() {
+      // A scope of its own, so that a start that fails leaves nothing behind while the caller's scope stays open.
+      const scope = yield* Scope.fork(yield* Effect.scope, ExecutionStrategy.sequential)
+      return yield* restore(open(options)).pipe(
+        Scope.extend(scope),
+        Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause)))
+      )
+    })
+  )
