@@ -26,6 +26,7 @@ export interface ShapeRequest {
 export interface Equality {
   readonly _tag: "Equality"
   readonly column: string
+  readonly typeOid: number
   /** The column's type, as it is written in a cast. */
   readonly type: string
   /** The value in Postgres's own output form, so that it equals the column's text exactly when SQL says the values are equal. */

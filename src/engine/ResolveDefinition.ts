@@ -1,0 +1,97 @@
+/**
+ * From what was asked for to what it means: a `ShapeRequest` checked against the catalog, in the order and with the messages of the
+ * protocol (protocol.md §4.4).
+ */
+import { Effect, Either, Option } from "effect"
+import { InvalidRequest } from "../domain/Errors.ts"
+import { parseTable } from "../domain/Identifier.ts"
+import { type ColumnInfo, keyColumns, type TableInfo } from "../domain/Relation.ts"
+import type { ShapeDefinition, ShapeRequest } from "../domain/ShapeDefinition.ts"
+import { Catalog } from "../source/Catalog.ts"
+import * as Where from "../where/Resolve.ts"
+
+const invalid = (field: string) => (message: string) => InvalidRequest.of(field, message)
+
+const table = Effect.fnUntraced(function*(text: string) {
+  const { name, schema } = yield* Either.mapLeft(parseTable(text), invalid("table"))
+  const found = yield* (yield* Catalog).table(schema, name)
+  return yield* Option.filter(found, ({ columns }) => columns.length > 0).pipe(
+    Effect.mapError(() =>
+      InvalidRequest.of(
+        "table",
+        `Table "${schema}"."${name}" does not exist. If the table name contains capitals or special characters you must quote it.`
+      )
+    )
+  )
+})
+
+/** Stored generated columns are in the replication stream since Postgres 18, virtual ones never are. */
+const isReplicated = (column: ColumnInfo, serverVersion: number): boolean =>
+  column.generated === "none" || (column.generated === "stored" && serverVersion >= 180_000)
+
+const selectedColumns = (
+  info: TableInfo,
+  names: ReadonlyArray<string> | undefined,
+  serverVersion: number
+): Either.Either<ReadonlyArray<ColumnInfo>, string> => {
+  const missing = names === undefined ? [] : keyColumns(info).filter((name) => !names.includes(name))
+  if (missing.length > 0) {
+    return Either.left(`The list of columns must include all primary key columns, missing: ${missing.join(", ")}`)
+  }
+  const unknown = (names ?? []).filter((name) => !info.columns.some((column) => column.name === name))
+  if (unknown.length > 0) {
+    return Either.left(`The following columns are not found on the table: ${unknown.join(", ")}`)
+  }
+  const selected = names === undefined ? info.columns : info.columns.filter(({ name }) => names.includes(name))
+  const generated = selected.filter((column) => !isReplicated(column, serverVersion))
+  if (generated.length > 0) {
+    const list = generated.map(({ name }) => name).join(", ")
+    const hint = names === undefined
+      ? ". You can exclude them from the shape by explicitly listing which columns to fetch in the 'columns' query param"
+      : ""
+    return Either.left(`The following columns are generated and cannot be included in the shape: ${list}${hint}`)
+  }
+  return Either.right(selected)
+}
+
+const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo, serverVersion: number) {
+  if (request.where === undefined) return undefined
+  const catalog = yield* Catalog
+  const clause = yield* Where.resolve(
+    { clause: request.where, params: request.params, columns: info.columns },
+    (column, text) =>
+      Effect.catchTag(catalog.canonical(column.typeOid, -1, text), "InvalidLiteral", ({ message }) => Effect.fail(message))
+  ).pipe(Effect.mapError((error) => typeof error === "string" ? InvalidRequest.of("where", error) : error))
+  const used = info.columns.find(({ name }) => name === clause?.column)
+  if (used !== undefined && !isReplicated(used, serverVersion)) {
+    return yield* InvalidRequest.of("where", `column ${used.name} is generated and cannot be used in the where clause`)
+  }
+  return clause
+})
+
+export interface Resolved {
+  readonly definition: ShapeDefinition
+  readonly table: TableInfo
+}
+
+/**
+ * What the request means on a server of this version (`server_version_num`). Fails with `InvalidRequest` for the first thing that is wrong with it.
+ */
+export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
+  const info = yield* table(request.table)
+  const columns = yield* Either.mapLeft(selectedColumns(info, request.columns, serverVersion), invalid("columns"))
+  const definition: ShapeDefinition = {
+    tableOid: info.oid,
+    schema: info.schema,
+    table: info.name,
+    keyColumns: keyColumns(info),
+    hasPrimaryKey: info.primaryKey.length > 0,
+    columns: columns.map(({ name, typeOid }) => ({ name, typeOid })),
+    explicitColumns: request.columns !== undefined,
+    where: yield* where(request, info, serverVersion),
+    replica: request.replica,
+    log: request.log
+  }
+  const resolved: Resolved = { definition, table: info }
+  return resolved
+})

@@ -1,0 +1,43 @@
+/**
+ * A where clause as text, made into what a shape's definition keeps: parsed, its names looked up and its literals read as values of their type.
+ */
+import { Effect } from "effect"
+import { quote } from "../domain/Identifier.ts"
+import type { ColumnInfo } from "../domain/Relation.ts"
+import type { Where } from "../domain/ShapeDefinition.ts"
+import { evident } from "./Canonical.ts"
+import * as Grammar from "./Grammar.ts"
+import { at } from "./Location.ts"
+import { equalityKey } from "./NormalForm.ts"
+import { type Comparison, type Context, parse } from "./Parse.ts"
+
+/**
+ * The output form of a text as a value of the column's type, without its modifier: a literal is neither cut nor rounded before it is compared.
+ * Fails with the message for a text that is no value of the type.
+ */
+export type Canonical<E> = (column: ColumnInfo, text: string) => Effect.Effect<string, string | E>
+
+const literalValue = <E>(canonical: Canonical<E>, { column, literal }: Comparison): Effect.Effect<string, string | E> => {
+  if (literal.text.includes("\0")) return Effect.fail(`invalid syntax for type ${column.typeName}: null byte`)
+  const known = column.typeSchema === "pg_catalog" ? evident(column.typeName, literal.text) : undefined
+  return known === undefined ? canonical(column, literal.text) : Effect.succeed(known)
+}
+
+/** The clause, or `undefined` when it holds for every row. Fails with the message for a clause that is refused. */
+export const resolve = Effect.fnUntraced(function*<E>(context: Context, canonical: Canonical<E>) {
+  const expression = yield* parse(context, yield* Grammar.parse(context.clause))
+  if (expression._tag === "True") return undefined
+  const { column, literal } = expression
+  const text = yield* Effect.mapError(
+    literalValue(canonical, expression),
+    (error) => typeof error === "string" ? at(literal.location, error) : error
+  )
+  const where: Where = {
+    _tag: "Equality",
+    column: column.name,
+    typeOid: column.typeOid,
+    type: `${quote(column.typeSchema)}.${quote(column.typeName)}`,
+    value: equalityKey(column.typeOid, text)
+  }
+  return where
+})
