@@ -20,7 +20,13 @@ const definition: ShapeDefinition = {
   hasPrimaryKey: true,
   columns: ["id", "project_id", "title", "status", "created_at"].map((name) => ({ name, typeOid: 25 })),
   explicitColumns: false,
-  where: { _tag: "Equality", column: "project_id", type: "uuid", typeOid: 2950, value: "8f14e45f-ceea-467f-a9d0-1c8f4c1a7f10" },
+  where: {
+    _tag: "Equality",
+    column: "project_id",
+    type: "uuid",
+    typeOid: 2950,
+    value: "8f14e45f-ceea-467f-a9d0-1c8f4c1a7f10"
+  },
   replica: "default",
   log: "full"
 }
@@ -52,7 +58,8 @@ const timed = <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<readonly 
     return [Number(end - start) / 1000, result] as const
   })
 
-const line = (label: string, value: number, unit: string) => Console.log(`${label.padEnd(52)}${value.toFixed(1).padStart(10)} ${unit}`)
+const line = (label: string, value: number, unit: string) =>
+  Console.log(`${label.padEnd(52)}${value.toFixed(1).padStart(10)} ${unit}`)
 
 const directory = fs.mkdtempSync(path.join(process.argv[2] ?? os.tmpdir(), "shapelog-bench-"))
 const layer = ShapeStorageLmdb.layer({ directory })
@@ -67,12 +74,18 @@ const writing = Effect.gen(function*() {
   const [snapshotMicros] = yield* timed(Effect.gen(function*() {
     for (let chunk = 0; chunk < commits; chunk++) {
       const ops: Array<StoreOp> = []
-      for (let n = 0; n < blocksOfACommit; n++) ops.push({ _tag: "PutSnapshotBlock", shape: 1, chunk, block: n, bytes: block })
+      for (let n = 0; n < blocksOfACommit; n++) {
+        ops.push({ _tag: "PutSnapshotBlock", shape: 1, chunk, block: n, bytes: block })
+      }
       yield* store.commit({ ops })
     }
   }))
   const bytes = BLOCK_BYTES * blocksOfACommit * commits
-  yield* line(`snapshot blocks, ${blocksOfACommit} a commit (${Math.round(bytes / 1e6)} MB)`, bytes / snapshotMicros, "MB/s")
+  yield* line(
+    `snapshot blocks, ${blocksOfACommit} a commit (${Math.round(bytes / 1e6)} MB)`,
+    bytes / snapshotMicros,
+    "MB/s"
+  )
 
   for (const pairs of [1, 100, 1000]) {
     const rounds = pairs === 1000 ? 30 : 200
@@ -143,7 +156,11 @@ const writing = Effect.gen(function*() {
     for (let from = 0; from < shapes; from += 5000) {
       const ops: Array<StoreOp> = []
       for (let n = from; n < from + 5000; n++) {
-        ops.push(putShape(10_000 + n), { _tag: "PutHead", shape: 10_000 + n, head: { end: snapshotEnd, chunkBytes: 0 } })
+        ops.push(putShape(10_000 + n), {
+          _tag: "PutHead",
+          shape: 10_000 + n,
+          head: { end: snapshotEnd, chunkBytes: 0 }
+        })
       }
       yield* store.commit({ ops })
     }

@@ -126,7 +126,9 @@ export const openEnvironment = (directory: string): LmdbEnvironment => {
         db.transactionSync(() => undefined)
       } catch (panic) {
         // The meta page could not be written: LMDB takes no more transactions, and the write thread would never answer.
-        broken = new Error("LMDB failed to write its meta page and takes no more writes until it is opened again", { cause: panic })
+        broken = new Error("LMDB failed to write its meta page and takes no more writes until it is opened again", {
+          cause: panic
+        })
       }
       throw error
     }

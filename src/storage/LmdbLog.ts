@@ -49,7 +49,9 @@ export class LmdbLog {
     const run = held ? undefined : this.runs.get(shape)?.find((run) => equals(run.after, after))
     if (run !== undefined) return this.continueRun(shape, run)
     const within = this.within(shape, after)
-    const keys = within === undefined ? this.environment.keys(Keys.logAfter(shape, after), Keys.logEnd(shape), AHEAD) : [within.key]
+    const keys = within === undefined
+      ? this.environment.keys(Keys.logAfter(shape, after), Keys.logEnd(shape), AHEAD)
+      : [within.key]
     const block = within === undefined ? keys[0] && this.environment.read(keys[0]) : within.block
     if (block !== undefined && !held) this.addRun(shape, { after: lastOf(block), keys, next: 1 })
     return block

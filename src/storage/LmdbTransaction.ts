@@ -2,8 +2,8 @@
  * One transaction of the LMDB layer in the making: turns the ops of one or more commits into the keys to write, in the order of
  * the ops, against what the store holds. Nothing is written and no state changes until the transaction is through.
  */
-import type { LmdbEnvironment, Write } from "./LmdbEnvironment.ts"
 import type { IdSet } from "./IdSet.ts"
+import type { LmdbEnvironment, Write } from "./LmdbEnvironment.ts"
 import type { Commit, ShapeId, StoreOp } from "./ShapeStorage.ts"
 import * as Keys from "./StoreKeys.ts"
 import * as Values from "./StoreValues.ts"

@@ -52,7 +52,13 @@ export type StoreOp =
   | { readonly _tag: "PutShape"; readonly record: ShapeRecord }
   /** The record and head vanish with the commit; the shape's blocks are deleted afterwards, in slices. */
   | { readonly _tag: "RemoveShape"; readonly shape: ShapeId }
-  | { readonly _tag: "PutSnapshotBlock"; readonly shape: ShapeId; readonly chunk: number; readonly block: number; readonly bytes: Uint8Array }
+  | {
+    readonly _tag: "PutSnapshotBlock"
+    readonly shape: ShapeId
+    readonly chunk: number
+    readonly block: number
+    readonly bytes: Uint8Array
+  }
   /** An encoded `LogBlock`, keyed by its first offset: replaces a block stored under the same one. */
   | { readonly _tag: "PutLogBlock"; readonly shape: ShapeId; readonly first: LogOffset; readonly bytes: Uint8Array }
   /** A chunk of the log ends after the entry at `end`. */
@@ -89,7 +95,11 @@ export class ShapeStorage extends Context.Tag("shapelog/storage/ShapeStorage")<S
   /** Completes when every commit that was visible at the call is durable: it survives a power cut. */
   readonly flushed: Effect.Effect<void, StorageError>
   /** Block `block` of chunk `chunk` of the snapshot. */
-  readonly snapshotBlock: (shape: ShapeId, chunk: number, block: number) => Effect.Effect<Option.Option<Buffer>, StorageError>
+  readonly snapshotBlock: (
+    shape: ShapeId,
+    chunk: number,
+    block: number
+  ) => Effect.Effect<Option.Option<Buffer>, StorageError>
   /**
    * The encoded `LogBlock` that holds the first stored entry after `after`. `None` when there is no such entry. It may begin before `after`
    * and may hold entries of an unfinished transaction: the caller cuts it (`LogBlock.slice`).

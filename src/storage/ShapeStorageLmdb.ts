@@ -16,11 +16,11 @@
  */
 import { Chunk, Effect, Exit, Fiber, Layer, Mailbox, Option, Schedule } from "effect"
 import { StorageError } from "../domain/Errors.ts"
+import { IdSet } from "./IdSet.ts"
 import { type LmdbEnvironment, openEnvironment } from "./LmdbEnvironment.ts"
 import { LmdbLog } from "./LmdbLog.ts"
 import { type LmdbState, LmdbTransaction } from "./LmdbTransaction.ts"
-import { IdSet } from "./IdSet.ts"
-import { ShapeStorage, type ShapeHead, type ShapeStorageOptions, type StoredState } from "./ShapeStorage.ts"
+import { type ShapeHead, ShapeStorage, type ShapeStorageOptions, type StoredState } from "./ShapeStorage.ts"
 import * as Keys from "./StoreKeys.ts"
 import { blockBytes, complaint } from "./StoreOps.ts"
 import * as Values from "./StoreValues.ts"
@@ -49,11 +49,15 @@ const open = (directory: string): Effect.Effect<LmdbEnvironment, StorageError> =
       try {
         const format = environment.read(Keys.FORMAT)
         if (format === undefined) {
-          if (environment.keys(Buffer.of(0), Buffer.of(0xff), 1).length > 0) throw new Error(`${directory} holds something else than a store`)
+          if (environment.keys(Buffer.of(0), Buffer.of(0xff), 1).length > 0) {
+            throw new Error(`${directory} holds something else than a store`)
+          }
           await environment.transact([{ key: Keys.FORMAT, value: Values.encodeUint32(FORMAT) }])
         } else if (format.length !== 4 || format.readUInt32BE() !== FORMAT) {
           const found = format.length === 4 ? String(format.readUInt32BE()) : "unknown"
-          throw new Error(`the store in ${directory} has format ${found}, this version reads and writes format ${FORMAT}`)
+          throw new Error(
+            `the store in ${directory} has format ${found}, this version reads and writes format ${FORMAT}`
+          )
         }
         return environment
       } catch (error) {
@@ -192,7 +196,10 @@ const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
       }),
     flushed: Effect.void,
     snapshotBlock: (shape, chunk, block) =>
-      tryRead("read a snapshot block", () => Option.fromNullable(environment.read(Keys.snapshotBlock(shape, chunk, block)))),
+      tryRead(
+        "read a snapshot block",
+        () => Option.fromNullable(environment.read(Keys.snapshotBlock(shape, chunk, block)))
+      ),
     logBlock: (shape, after) => tryRead("read a log block", () => Option.fromNullable(log.block(shape, after))),
     chunkEnd: (shape, after) =>
       tryRead("read a chunk end", () => {

@@ -50,7 +50,9 @@ export const shapeOf = (key: Uint8Array): number => ((key[1]! << 24) | (key[2]! 
 
 /** Bounds of all that is stored in `BLOCKS` for a shape. */
 export const blocksStart = (shape: number): Buffer => ofShape(BLOCKS, shape)
-export const blocksEnd = (shape: number): Buffer => (shape === 0xffffffff ? spaceEnd(BLOCKS) : ofShape(BLOCKS, shape + 1))
+export const blocksEnd = (
+  shape: number
+): Buffer => (shape === 0xffffffff ? spaceEnd(BLOCKS) : ofShape(BLOCKS, shape + 1))
 
 export const snapshotBlock = (shape: number, chunk: number, block: number): Buffer => {
   const key = Buffer.allocUnsafe(14)
@@ -115,4 +117,5 @@ export const chunkEnd = (shape: number, end: LogOffset): Buffer => atOffset(CHUN
 export const chunkEndsEnd = (shape: number): Buffer => ofKind(CHUNK_END + 1, shape)
 export const chunkEndsAfter = (shape: number, offset: LogOffset): Buffer => after(CHUNK_END, shape, offset)
 /** The offset in the key of a log block or a chunk end. */
-export const offsetOf = (key: Uint8Array): LogOffset => readOffset(Buffer.from(key.buffer, key.byteOffset, key.length), 6)
+export const offsetOf = (key: Uint8Array): LogOffset =>
+  readOffset(Buffer.from(key.buffer, key.byteOffset, key.length), 6)

@@ -16,7 +16,9 @@ const complaintOfOp = (op: StoreOp): string | undefined => {
   if (!isUint32(shape) || shape === 0 || shape === 0xffffffff) return `${op._tag}: ${shape} is no shape id`
   switch (op._tag) {
     case "PutSnapshotBlock":
-      return isUint32(op.chunk) && isUint32(op.block) ? undefined : `PutSnapshotBlock: no such block: ${op.chunk}, ${op.block}`
+      return isUint32(op.chunk) && isUint32(op.block)
+        ? undefined
+        : `PutSnapshotBlock: no such block: ${op.chunk}, ${op.block}`
     case "PutLogBlock":
       return isOffset(op.first) ? undefined : `PutLogBlock: no offset of an entry: ${op.first.tx}_${op.first.op}`
     case "PutChunkEnd":

@@ -11,7 +11,9 @@ type Snapshot = NonNullable<ShapeRecord["snapshot"]>
 interface StoredRecord {
   readonly id: number
   readonly handle: string
-  readonly definition: Omit<ShapeRecord["definition"], "where"> & { readonly where?: ShapeRecord["definition"]["where"] }
+  readonly definition: Omit<ShapeRecord["definition"], "where"> & {
+    readonly where?: ShapeRecord["definition"]["where"]
+  }
   readonly snapshot?: {
     readonly xmin: string
     readonly xmax: string
@@ -66,7 +68,10 @@ export const encodeHead = (head: ShapeHead): Buffer => {
   return out
 }
 
-export const decodeHead = (bytes: Buffer): ShapeHead => ({ end: readOffset(bytes, 0), chunkBytes: bytes.readDoubleBE(16) })
+export const decodeHead = (bytes: Buffer): ShapeHead => ({
+  end: readOffset(bytes, 0),
+  chunkBytes: bytes.readDoubleBE(16)
+})
 
 interface StoredPosition {
   readonly systemId: string
