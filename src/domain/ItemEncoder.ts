@@ -6,7 +6,18 @@
  * Plain synchronous code: it runs once per projection and change.
  */
 import { OWN_SLAB_BYTES, reserve, type Slab } from "./Arena.ts"
-import { fragment, MAX_ESCAPE, put, putAscii, putKeyText, putNumber, putText, QUOTE, SLACK, textBytes } from "./JsonBytes.ts"
+import {
+  fragment,
+  MAX_ESCAPE,
+  put,
+  putAscii,
+  putKeyText,
+  putNumber,
+  putText,
+  QUOTE,
+  SLACK,
+  textBytes
+} from "./JsonBytes.ts"
 import type { Binding, Operation } from "./Projection.ts"
 import { NULL, type Tuple, UNCHANGED } from "./WalMessage.ts"
 
@@ -92,8 +103,10 @@ const putColumn = (out: DataView, at: number, binding: Binding, i: number, row: 
 
 /** The tuple that has the value of column `i` after the change; `undefined` when neither has. */
 const holder = (binding: Binding, i: number, row: Tuple, old: Tuple | undefined): Tuple | undefined =>
-  lengthOf(row, binding.columns[i]!) !== UNCHANGED ? row
-    : old !== undefined && binding.inOld[i] === 1 && lengthOf(old, binding.columns[i]!) !== UNCHANGED ? old
+  lengthOf(row, binding.columns[i]!) !== UNCHANGED ?
+    row
+    : old !== undefined && binding.inOld[i] === 1 && lengthOf(old, binding.columns[i]!) !== UNCHANGED ?
+    old
     : undefined
 
 const putKeyValue = (out: DataView, at: number, column: number, row: Tuple): number => {
@@ -131,7 +144,14 @@ const putOldKey = (out: DataView, at: number, binding: Binding, old: Tuple, row:
 }
 
 /** Writes all that follows the columns, up to where `last` or a suffix may come, without the bracket that closes `txids`. */
-const putHeaders = (out: DataView, at: number, binding: Binding, operation: Operation, position: Position, op: number): number => {
+const putHeaders = (
+  out: DataView,
+  at: number,
+  binding: Binding,
+  operation: Operation,
+  position: Position,
+  op: number
+): number => {
   at = put(out, at, binding.projection.headers[operation])
   at = putAscii(out, at, position.lsn)
   at = put(out, at, opPosition)
@@ -256,7 +276,12 @@ const findChanged = (binding: Binding, old: Tuple | undefined, row: Tuple): bool
  * A row that stays in the shape with the same key; `undefined` when no selected column changed. Replica mode `default`: the key and
  * the changed columns; `full`: the whole row, and as `old_value` what is known of the changed columns' previous values.
  */
-export const update = (binding: Binding, old: Tuple | undefined, row: Tuple, position: Position): EncodedItem | undefined => {
+export const update = (
+  binding: Binding,
+  old: Tuple | undefined,
+  row: Tuple,
+  position: Position
+): EncodedItem | undefined => {
   if (!findChanged(binding, old, row)) return undefined
   const { columns, inOld, projection } = binding
   const slab = reserveFor(binding, row, old)

@@ -72,7 +72,11 @@ export const putNumber = (out: DataView, at: number, value: number): number => {
 
 /** Letter of a character's two-byte JSON escape; 0 where it has none. */
 const shortEscape = new Uint8Array(256)
-for (const [character, letter] of ["\bb", "\ff", "\nn", "\rr", "\tt", '""', "\\\\"].map((pair) => [pair.charCodeAt(0), pair.charCodeAt(1)] as const)) {
+for (
+  const [character, letter] of ["\bb", "\ff", "\nn", "\rr", "\tt", "\"\"", "\\\\"].map((pair) =>
+    [pair.charCodeAt(0), pair.charCodeAt(1)] as const
+  )
+) {
   shortEscape[character] = letter
 }
 

@@ -47,13 +47,17 @@ export const projectionKey = (definition: ShapeDefinition): string =>
     definition.replica
   ])
 
-const quoted = (name: string): string => `"${name.replaceAll('"', '""')}"`
+const quoted = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 
 export const make = (definition: ShapeDefinition): Projection => {
   const columns = definition.columns.map((column) => column.name)
   const keyColumns = Int32Array.from(definition.keyColumns, (name) => columns.indexOf(name))
   if (keyColumns.includes(-1)) {
-    throw new Error(`shape of ${definition.schema}.${definition.table} does not select all of its key: ${definition.keyColumns.join(", ")}`)
+    throw new Error(
+      `shape of ${definition.schema}.${definition.table} does not select all of its key: ${
+        definition.keyColumns.join(", ")
+      }`
+    )
   }
   const keyPrefix = escaped(`${quoted(definition.schema)}.${quoted(definition.table)}`)
   const relation = `"relation":${JSON.stringify([definition.schema, definition.table])}`
@@ -102,7 +106,10 @@ export interface Binding {
 
 /** Finds the projection's columns in a relation by name; `undefined` when one is missing. */
 export const bind = (projection: Projection, relation: Relation): Binding | undefined => {
-  const columns = Int32Array.from(projection.columns, (name) => relation.columns.findIndex((column) => column.name === name))
+  const columns = Int32Array.from(
+    projection.columns,
+    (name) => relation.columns.findIndex((column) => column.name === name)
+  )
   if (columns.includes(-1)) return undefined
   const full = relation.replicaIdentity === "f"
   const inOld = Uint8Array.from(columns, (column) => (full || relation.columns[column]!.key ? 1 : 0))

@@ -66,10 +66,30 @@ const keyNull = fragment(`/_`)
 
 const malformed = (): Error => new Error("a COPY row has another number of fields than the snapshot has columns")
 
-/** Where each field of a row begins, as far as its last key column: reused for every row. */
-const fieldStarts = (columns: number) => new Int32Array(columns)
+/** Above this bound a row is measured before room is made for it. */
+const MEASURE_BYTES = 65536
+/** A larger scratch buffer is not kept. */
+const KEEP_BYTES = 1 << 20
 
-const isNull = (input: DataView, from: number): boolean => input.getUint8(from) === BACKSLASH && input.getUint8(from + 1) === 0x4e
+/** At least the bytes of the item that the row at `from` becomes: close, unlike the bound from its length. */
+const measure = (projection: Projection, input: DataView, from: number): number => {
+  const { fixedBytes, isKey } = projection
+  let bytes = fixedBytes + SLACK
+  let column = 0
+  for (;; from++) {
+    const byte = input.getUint8(from)
+    if (byte === NEWLINE) return bytes
+    if (byte === TAB) column++
+    else {
+      const most = byte === QUOTE ? 2 : byte < 0x20 || byte === BACKSLASH ? MAX_ESCAPE : 1
+      // In the key a slash becomes two.
+      bytes += isKey[column] === 1 ? 3 * most : most
+    }
+  }
+}
+
+const isNull = (input: DataView, from: number): boolean =>
+  input.getUint8(from) === BACKSLASH && input.getUint8(from + 1) === 0x4e
 
 /** Letters after a COPY backslash that JSON writes the same way: b f n r t and the backslash itself. */
 const sameInJson = (letter: number): boolean =>
@@ -162,7 +182,14 @@ const skipField = (input: DataView, from: number): number => {
 }
 
 /** Writes the row at `from` as an item and returns where it ends. `starts` is scratch space. */
-const putRow = (out: DataView, at: number, projection: Projection, input: DataView, from: number, starts: Int32Array): number => {
+const putRow = (
+  out: DataView,
+  at: number,
+  projection: Projection,
+  input: DataView,
+  from: number,
+  starts: Int32Array
+): number => {
   const { first, firstNull, keyColumns, next, nextNull } = projection
   starts[0] = from
   for (let i = 1, start = from; i < starts.length; i++) {
@@ -203,7 +230,12 @@ const putRow = (out: DataView, at: number, projection: Projection, input: DataVi
 const snapshotEnd = (marks: PgSnapshot): Buffer =>
   Buffer.from(
     "," + JSON.stringify({
-      headers: { control: "snapshot-end", xmin: String(marks.xmin), xmax: String(marks.xmax), xip_list: marks.xip.map(String) }
+      headers: {
+        control: "snapshot-end",
+        xmin: String(marks.xmin),
+        xmax: String(marks.xmax),
+        xip_list: marks.xip.map(String)
+      }
     })
   )
 
@@ -215,9 +247,10 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
   const work = Buffer.allocUnsafeSlow(blockBytes + SPILL_BYTES)
   const workView = viewOf(work)
   /** For a row that might not fit behind the open block. */
-  let large = work
-  let largeView = workView
-  const starts = fieldStarts(projection.keyColumns.reduce((max, column) => Math.max(max, column + 1), 1))
+  let large = Buffer.alloc(0)
+  let largeView = viewOf(large)
+  /** Where each field of a row begins, as far as its last key column. */
+  const starts = new Int32Array(projection.keyColumns.reduce((most, column) => Math.max(most, column + 1), 1))
   let done: Array<SnapshotBlock> = []
   let chunk = 0
   let block = 0
@@ -270,8 +303,9 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
         used = end
         while (used >= blockBytes) cut(blockBytes)
       } else {
-        if (bound > large.length || large === work) {
-          large = Buffer.allocUnsafeSlow(bound)
+        const size = bound <= MEASURE_BYTES ? bound : measure(projection, input, start)
+        if (size > large.length || large.length > KEEP_BYTES) {
+          large = Buffer.allocUnsafeSlow(Math.max(size, MEASURE_BYTES))
           largeView = viewOf(large)
         }
         append(large.subarray(0, putRow(largeView, 0, projection, input, start, starts)))

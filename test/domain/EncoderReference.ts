@@ -48,7 +48,7 @@ export const relation = (
 })
 
 export const key = (table: Table, row: Row): string =>
-  [table.schema, table.table].map((name) => `"${name.replaceAll('"', '""')}"`).join(".") +
+  [table.schema, table.table].map((name) => `"${name.replaceAll("\"", "\"\"")}"`).join(".") +
   table.key.map((i) => (row[i] === null ? "/_" : `/"${row[i]!.replaceAll("/", "//")}"`)).join("")
 
 const members = (table: Table, row: ReadonlyArray<Value | undefined>, include: (i: number) => boolean): string =>
@@ -62,9 +62,9 @@ export const wholeRow = (table: Table, row: ReadonlyArray<Value | undefined>): s
 export const someColumns = members
 
 export const snapshotItem = (table: Table, row: Row): string =>
-  `,{"key":${JSON.stringify(key(table, row))},"value":${wholeRow(table, row)},"headers":{"operation":"insert","relation":${
-    JSON.stringify([table.schema, table.table])
-  }}}`
+  `,{"key":${JSON.stringify(key(table, row))},"value":${
+    wholeRow(table, row)
+  },"headers":{"operation":"insert","relation":${JSON.stringify([table.schema, table.table])}}}`
 
 /** A log item without its suffix. */
 export const logItem = (
@@ -75,9 +75,9 @@ export const logItem = (
   at: { readonly lsn: string; readonly op: number; readonly xid: number },
   more = ""
 ): string =>
-  `,{"key":${JSON.stringify(itemKey)},${objects},"headers":{"operation":"${operation}","relation":${JSON.stringify([table.schema, table.table])},"lsn":"${
-    at.lsn
-  }","op_position":${at.op},"txids":[${at.xid}]${more}`
+  `,{"key":${JSON.stringify(itemKey)},${objects},"headers":{"operation":"${operation}","relation":${
+    JSON.stringify([table.schema, table.table])
+  },"lsn":"${at.lsn}","op_position":${at.op},"txids":[${at.xid}]${more}`
 
 const copyEscapes: Record<string, string> = {
   "\b": "\\b",
@@ -91,7 +91,11 @@ const copyEscapes: Record<string, string> = {
 
 /** A row as COPY TO writes it. */
 export const copyLine = (row: Row): string =>
-  row.map((value) => (value === null ? "\\N" : value.replace(/[\b\f\n\r\t\v\\]/g, (character) => copyEscapes[character]!))).join("\t") + "\n"
+  row.map((
+    value
+  ) => (value === null ? "\\N" : value.replace(/[\b\f\n\r\t\v\\]/g, (character) => copyEscapes[character]!))).join(
+    "\t"
+  ) + "\n"
 
 /** Rows as they come from COPY, behind `padding` bytes that are not theirs. */
 export const copyRows = (rows: ReadonlyArray<Row>, padding = 0): CopyRows => {
@@ -108,16 +112,43 @@ export const copyRows = (rows: ReadonlyArray<Row>, padding = 0): CopyRows => {
 
 /** Text with plenty of what needs care, in all lengths around the words it is copied by. */
 export const text: fc.Arbitrary<string> = fc.oneof(
-  { weight: 3, arbitrary: fc.stringOf(fc.constantFrom(..."abc019 -:.+é€😀\u2028\u007f\u0080/\\\"'\t\n\r\b\f\v\u0000\u0001\u001f N_{},"), { maxLength: 24 }) },
+  {
+    weight: 3,
+    arbitrary: fc.stringOf(
+      fc.constantFrom(..."abc019 -:.+é€😀\u2028\u007f\u0080/\\\"'\t\n\r\b\f\v\u0000\u0001\u001f N_{},"),
+      { maxLength: 24 }
+    )
+  },
   { weight: 2, arbitrary: fc.asciiString({ maxLength: 40 }) },
   { weight: 1, arbitrary: fc.fullUnicodeString({ maxLength: 40 }) },
-  { weight: 1, arbitrary: fc.constantFrom("", "\\N", "\\", "\"", "/", "//", "\\.", "_", "NULL", "\\x00ff", "{\"a\": [1, \"b\\\\c\"]}") },
+  {
+    weight: 1,
+    arbitrary: fc.constantFrom(
+      "",
+      "\\N",
+      "\\",
+      "\"",
+      "/",
+      "//",
+      "\\.",
+      "_",
+      "NULL",
+      "\\x00ff",
+      "{\"a\": [1, \"b\\\\c\"]}"
+    )
+  },
   { weight: 1, arbitrary: fc.stringOf(fc.constantFrom("a", "é"), { minLength: 100, maxLength: 300 }) }
 ).map((string) => Buffer.from(string).toString())
 
-export const value: fc.Arbitrary<Value> = fc.oneof({ weight: 5, arbitrary: text }, { weight: 1, arbitrary: fc.constant(null) })
+export const value: fc.Arbitrary<Value> = fc.oneof({ weight: 5, arbitrary: text }, {
+  weight: 1,
+  arbitrary: fc.constant(null)
+})
 
-const name = fc.oneof(fc.constantFrom("id", "items", "Odd \"name\"", "a.b", "a/b", "ü\\x"), text.filter((string) => string.length > 0))
+const name = fc.oneof(
+  fc.constantFrom("id", "items", "Odd \"name\"", "a.b", "a/b", "ü\\x"),
+  text.filter((string) => string.length > 0)
+)
 
 export const table: fc.Arbitrary<Table> = fc.record({
   schema: name,

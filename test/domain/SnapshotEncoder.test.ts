@@ -7,7 +7,8 @@ import { tuple } from "../../src/domain/WalMessage.ts"
 import { copyRows, definition, relation, type Row, snapshotItem, type Table, tableAndRows } from "./EncoderReference.ts"
 
 const marks = { xmin: 745n, xmax: 4294967999n, xip: [4294967296n, 4294967300n] }
-const endItem = `,{"headers":{"control":"snapshot-end","xmin":"745","xmax":"4294967999","xip_list":["4294967296","4294967300"]}}`
+const endItem =
+  `,{"headers":{"control":"snapshot-end","xmin":"745","xmax":"4294967999","xip_list":["4294967296","4294967300"]}}`
 
 const projectionOf = (table: Table) => Projection.make(definition(table))
 
@@ -75,19 +76,24 @@ describe("SnapshotEncoder", () => {
 
   it("flush changes where blocks are cut, and nothing else", () => {
     fc.assert(
-      fc.property(tableAndRows(8), fc.integer({ min: 1, max: 400 }), fc.integer({ min: 1, max: 1500 }), ([table, rows], blockBytes, chunkBytes) => {
-        const encoder = SnapshotEncoder.make(projectionOf(table), { blockBytes, chunkBytes })
-        encoder.flush()
-        assert.deepStrictEqual(encoder.take(), [])
-        for (const row of rows) {
-          encoder.push(copyRows([row]))
+      fc.property(
+        tableAndRows(8),
+        fc.integer({ min: 1, max: 400 }),
+        fc.integer({ min: 1, max: 1500 }),
+        ([table, rows], blockBytes, chunkBytes) => {
+          const encoder = SnapshotEncoder.make(projectionOf(table), { blockBytes, chunkBytes })
           encoder.flush()
+          assert.deepStrictEqual(encoder.take(), [])
+          for (const row of rows) {
+            encoder.push(copyRows([row]))
+            encoder.flush()
+          }
+          encoder.finish(marks)
+          const blocks = encoder.take()
+          for (const block of blocks) assert.isAtMost(block.bytes.length, blockBytes)
+          assert.deepStrictEqual(chunksOf(blocks), naive(table, rows, chunkBytes))
         }
-        encoder.finish(marks)
-        const blocks = encoder.take()
-        for (const block of blocks) assert.isAtMost(block.bytes.length, blockBytes)
-        assert.deepStrictEqual(chunksOf(blocks), naive(table, rows, chunkBytes))
-      })
+      )
     )
   })
 
@@ -103,7 +109,10 @@ describe("SnapshotEncoder", () => {
           const snapshot = encoder.take()[0]!.bytes.toString()
           const live = ItemEncoder.insert(binding, tuple(row), { lsn: "1", op: 0, xid: 1 })
           const common = snapshot.slice(0, -2)
-          assert.strictEqual(live.bytes.toString("utf8", live.start, live.end), `${common},"lsn":"1","op_position":0,"txids":[1]`)
+          assert.strictEqual(
+            live.bytes.toString("utf8", live.start, live.end),
+            `${common},"lsn":"1","op_position":0,"txids":[1]`
+          )
         }
       })
     )
@@ -120,8 +129,14 @@ describe("SnapshotEncoder", () => {
   })
 
   it("every byte, alone and inside a word", () => {
-    const rows = Array.from({ length: 0x500 }, (_, i) => [`/${String.fromCharCode(i)}/`, `ab${String.fromCharCode(i)}cdef${String.fromCharCode(i)}`])
-    const encoder = SnapshotEncoder.make(projectionOf({ ...items, key: [0, 1] }), { blockBytes: 65520, chunkBytes: 1 << 20 })
+    const rows = Array.from(
+      { length: 0x500 },
+      (_, i) => [`/${String.fromCharCode(i)}/`, `ab${String.fromCharCode(i)}cdef${String.fromCharCode(i)}`]
+    )
+    const encoder = SnapshotEncoder.make(projectionOf({ ...items, key: [0, 1] }), {
+      blockBytes: 65520,
+      chunkBytes: 1 << 20
+    })
     encoder.push(copyRows(rows))
     encoder.finish(marks)
     assert.deepStrictEqual(chunksOf(encoder.take()), naive({ ...items, key: [0, 1] }, rows, 1 << 20))
@@ -131,7 +146,11 @@ describe("SnapshotEncoder", () => {
     const encoder = SnapshotEncoder.make(projectionOf(items), { blockBytes: 100, chunkBytes: 100 })
     encoder.finish({ xmin: 745n, xmax: 745n, xip: [] })
     const end = `,{"headers":{"control":"snapshot-end","xmin":"745","xmax":"745","xip_list":[]}}`
-    assert.deepStrictEqual(encoder.take().map(({ bytes, ...at }) => ({ ...at, text: bytes.toString() })), [{ chunk: 0, block: 0, text: end }])
+    assert.deepStrictEqual(encoder.take().map(({ bytes, ...at }) => ({ ...at, text: bytes.toString() })), [{
+      chunk: 0,
+      block: 0,
+      text: end
+    }])
     assert.strictEqual(encoder.chunks(), 1)
   })
 
@@ -155,7 +174,13 @@ describe("SnapshotEncoder", () => {
   it("a recorded snapshot of the reference server (booleans apart)", () => {
     const body =
       `[{"key":"\\"public\\".\\"cap\\"/\\"1\\"","value":{"b":"\\\\xdead","f":"1.5","id":"1","j":"{\\"a\\": 1}","n":"1.50","tags":"{a,b}","title":"one","ts":"2026-01-01 00:00:00+00"},"headers":{"relation":["public","cap"],"operation":"insert"}},{"key":"\\"public\\".\\"cap\\"/\\"2\\"","value":{"b":null,"f":null,"id":"2","j":null,"n":null,"tags":null,"title":"t\\"w'o","ts":null},"headers":{"relation":["public","cap"],"operation":"insert"}},{"headers":{"control":"snapshot-end","xip_list":[],"xmax":"805","xmin":"805"}}]`
-    const cap: Table = { schema: "public", table: "cap", columns: ["id", "title", "n", "f", "ts", "j", "b", "tags"], key: [0], replica: "default" }
+    const cap: Table = {
+      schema: "public",
+      table: "cap",
+      columns: ["id", "title", "n", "f", "ts", "j", "b", "tags"],
+      key: [0],
+      replica: "default"
+    }
     const encoder = SnapshotEncoder.make(projectionOf(cap), { blockBytes: 100, chunkBytes: 10_000 })
     encoder.push(copyRows([
       ["1", "one", "1.50", "1.5", "2026-01-01 00:00:00+00", "{\"a\": 1}", "\\xdead", "{a,b}"],
