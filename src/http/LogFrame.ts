@@ -1,0 +1,105 @@
+/**
+ * A log body as a JSON array. The pieces of a log are items that are each preceded by a comma, so the array is the pieces
+ * with the very first comma turned into `[`, a control message where there is one, and `]`.
+ */
+import { Effect, Option } from "effect"
+import type { ShapeGone, SnapshotFailed, StorageError } from "../domain/Errors.ts"
+import type { Lsn } from "../domain/Lsn.ts"
+import type { LogBody } from "../engine/ShapeEngine.ts"
+
+/** Why a body can't be continued. */
+export type BodyError = ShapeGone | SnapshotFailed | StorageError
+
+/** What a response carries after its headers. */
+export type ResponseBody =
+  | { readonly _tag: "None" }
+  /** All of it. May be shared between responses: nobody writes to it. */
+  | { readonly _tag: "Bytes"; readonly bytes: Uint8Array }
+  /** Pieces to be pulled one by one as the client takes them. When a pull fails, what was sent must not be taken for whole. */
+  | {
+    readonly _tag: "Pieces"
+    /** Length of all pieces in bytes, when it is known. */
+    readonly length: number | undefined
+    readonly pull: Effect.Effect<Option.Option<Uint8Array>, BodyError>
+  }
+
+export const none: ResponseBody = { _tag: "None" }
+export const bytes = (of: Uint8Array): ResponseBody => ({ _tag: "Bytes", bytes: of })
+export const utf8 = (text: string): ResponseBody => bytes(Buffer.from(text))
+
+/** The message that ends a body which reaches the end of the log. */
+export const upToDate = (lastSeen: Lsn): string =>
+  `{"headers":{"control":"up-to-date","global_last_seen_lsn":"${lastSeen}"}}`
+
+/** Bodies up to this many bytes are put together in memory and sent as one. */
+export const SMALL = 65_536
+
+const OPEN = 0x5b
+
+const opened = (first: Uint8Array): Uint8Array => {
+  const copy = Buffer.from(first)
+  copy[0] = OPEN
+  return copy
+}
+
+/** What follows the last item; `control` is ASCII. */
+const tail = (control: string | undefined): string => (control === undefined ? "]" : `,${control}]`)
+const onlyTail = (control: string | undefined): string => (control === undefined ? "[]" : `[${control}]`)
+
+/** The frame of a body that is in memory. */
+export const ofReady = (pieces: ReadonlyArray<Uint8Array>, control: string | undefined): ResponseBody => {
+  let size = 0
+  for (let i = 0; i < pieces.length; i++) size += pieces[i]!.length
+  if (size === 0) return utf8(onlyTail(control))
+  const end = tail(control)
+  if (size <= SMALL) {
+    const all = Buffer.allocUnsafe(size + end.length)
+    let at = 0
+    for (let i = 0; i < pieces.length; i++) {
+      all.set(pieces[i]!, at)
+      at += pieces[i]!.length
+    }
+    all[0] = OPEN
+    all.write(end, at, "latin1")
+    return bytes(all)
+  }
+  let next = 0
+  const rest = pieces.filter((piece) => piece.length > 0)
+  const pull = Effect.sync(() => Option.fromNullable(rest[next++]))
+  return { _tag: "Pieces", length: size + end.length, pull: framed(opened(rest[next++]!), pull, end) }
+}
+
+/** Pieces from an opened first one, those that `rest` gives, and the end. */
+const framed = (
+  first: Uint8Array,
+  rest: LogBody["pull"],
+  end: string
+): Effect.Effect<Option.Option<Uint8Array>, BodyError> => {
+  let state: "first" | "rest" | "done" = "first"
+  const step = Effect.map(rest, (piece) => {
+    if (Option.isSome(piece)) return piece
+    state = "done"
+    return Option.some<Uint8Array>(Buffer.from(end))
+  })
+  return Effect.suspend(() => {
+    if (state === "done") return Effect.succeedNone
+    if (state === "rest") return step
+    state = "rest"
+    return Effect.succeedSome(first)
+  })
+}
+
+/** The frame of a body that has to be pulled. The first piece is pulled here, so that a body which fails at once fails before its headers are sent. */
+export const ofPulled = Effect.fnUntraced(function*(pull: LogBody["pull"], control: string | undefined) {
+  while (true) {
+    const first = yield* pull
+    if (Option.isNone(first)) return utf8(onlyTail(control))
+    if (first.value.length === 0) continue
+    const frame: ResponseBody = {
+      _tag: "Pieces",
+      length: undefined,
+      pull: framed(opened(first.value), pull, tail(control))
+    }
+    return frame
+  }
+})

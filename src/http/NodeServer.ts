@@ -1,0 +1,225 @@
+/**
+ * `ShapeRoutes` on `node:http`: one fiber a request, and as little else as the protocol allows.
+ *
+ * - A client that goes away interrupts its request.
+ * - A client that does not read makes us hold one piece of a body for it, whatever the body's length.
+ * - A body that can't be continued ends in a destroyed connection: it is never taken for whole.
+ * - Pipelined requests are answered one after the other; the next one is not begun before the one before it is sent.
+ * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being sent at the
+ *   deadline is cut off.
+ */
+import { Context, Effect, Exit, FiberId, Layer, Option, Runtime, Schema } from "effect"
+import * as Http from "node:http"
+import type { AddressInfo, Socket } from "node:net"
+import { HttpOptions } from "./HttpOptions.ts"
+import type * as LogFrame from "./LogFrame.ts"
+import type { ShapeResponse } from "./ShapeResponse.ts"
+import { ShapeRoutes } from "./ShapeRoutes.ts"
+
+/** The address can't be listened on. The operator changes the configuration or ends what holds the port. */
+export class ListenFailed extends Schema.TaggedError<ListenFailed>("shapelog/ListenFailed")("ListenFailed", {
+  host: Schema.String,
+  port: Schema.Number,
+  cause: Schema.Defect
+}) {
+  override get message() {
+    return `can't listen on ${this.host}:${this.port}: ${String(this.cause)}`
+  }
+}
+
+/** Longest request target, in bytes: beyond it the answer is 414. */
+const MAX_URL = 10_000
+
+/** All headers of a request together, in bytes: beyond it the answer is 431. */
+const MAX_HEADERS = 32_768
+
+/** Requests that may wait behind another on the same connection. */
+const MAX_PIPELINED = 64
+
+/** Bytes that may be written to a fast client before other connections get a turn. */
+const TURN = 1_048_576
+
+export class NodeServer extends Context.Tag("shapelog/http/NodeServer")<NodeServer, {
+  /** The address that is listened on; its port is the real one. */
+  readonly address: AddressInfo
+}>() {
+  /** Listens until released. */
+  static readonly layer: Layer.Layer<NodeServer, ListenFailed, ShapeRoutes | HttpOptions> = Layer.scoped(
+    NodeServer,
+    Effect.suspend(() => make)
+  )
+}
+
+const immediate = Effect.async<void>((resume) => {
+  const handle = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(handle))
+})
+
+const make = Effect.gen(function*() {
+  const routes = yield* ShapeRoutes
+  const options = yield* HttpOptions
+  const runFork = Runtime.runFork(yield* Effect.runtime<never>())
+  let isDraining = false
+
+  // --- Sending ---
+
+  /** Completes when the client has taken what was written. A connection on which nothing moves for too long is destroyed. */
+  const drained = (res: Http.ServerResponse) =>
+    Effect.async<void>((resume) => {
+      const { socket } = res
+      socket?.setTimeout(options.sendTimeoutMs)
+      const onDrain = () => {
+        socket?.setTimeout(0)
+        resume(Effect.void)
+      }
+      res.once("drain", onDrain)
+      return Effect.sync(() => res.off("drain", onDrain))
+    })
+
+  /** Ends the response; the send timeout stays armed while bytes wait, until the keep-alive timeout takes its place. */
+  const end = (res: Http.ServerResponse, bytes?: Uint8Array) => {
+    if (isDraining) res.once("close", () => server.closeIdleConnections())
+    res.end(bytes)
+    if (res.writableLength > 0) res.socket?.setTimeout(options.sendTimeoutMs)
+  }
+
+  const sendPieces = Effect.fnUntraced(function*(
+    res: Http.ServerResponse,
+    pull: Effect.Effect<Option.Option<Uint8Array>, LogFrame.BodyError>
+  ) {
+    let turn = 0
+    while (true) {
+      const piece = yield* pull
+      if (Option.isNone(piece)) return end(res)
+      res.write(piece.value)
+      // Node keeps writes together until the next turn; what the kernel takes now does not have to wait.
+      res.socket?.uncork()
+      turn += piece.value.length
+      if (res.writableLength >= res.writableHighWaterMark) {
+        yield* drained(res)
+        turn = 0
+      } else if (turn >= TURN) {
+        yield* immediate
+        turn = 0
+      }
+    }
+  })
+
+  const cutOff = (res: Http.ServerResponse, error: LogFrame.BodyError) =>
+    Effect.zipRight(
+      Effect.sync(() => res.destroy()),
+      error._tag === "ShapeGone"
+        ? Effect.logDebug("a shape was removed while it was being sent", error)
+        : Effect.logError("a response could not be completed", error)
+    )
+
+  const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> => {
+    const { body, status } = response
+    const headers = response.headers.slice()
+    const length = body._tag === "Bytes" ? body.bytes.length : body._tag === "None" ? 0 : body.length
+    if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
+    // What a client sends beyond what we read of it would have to be read before its next request.
+    if (isDraining || hasBody(req)) headers.push("connection", "close")
+    res.writeHead(status, headers)
+    if (req.method === "HEAD" || body._tag === "None") {
+      end(res)
+      return Effect.void
+    }
+    if (body._tag === "Bytes") {
+      end(res, body.bytes)
+      return Effect.void
+    }
+    return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
+  }
+
+  // --- Requests ---
+
+  const serve = (req: Http.IncomingMessage, res: Http.ServerResponse) => {
+    const target = req.url ?? "/"
+    const start = target.charCodeAt(0) === 0x2f ? 0 : pathStart(target)
+    const mark = target.indexOf("?", start)
+    const request = {
+      method: req.method ?? "GET",
+      path: target.slice(start, mark === -1 ? undefined : mark),
+      query: mark === -1 ? "" : target.slice(mark + 1),
+      headers: req.headers
+    }
+    const fiber = runFork(
+      target.length > MAX_URL
+        ? send(req, res, routes.tooLong(request))
+        : Effect.flatMap(routes.handle(request), (response) => send(req, res, response))
+    )
+    if (fiber.unsafePoll() === null) {
+      res.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
+    }
+    fiber.addObserver((exit) => {
+      if (Exit.isFailure(exit)) res.destroy()
+    })
+  }
+
+  const waiting = new WeakMap<Socket, number>()
+
+  const server = Http.createServer(
+    { keepAliveTimeout: options.keepAliveTimeoutMs, maxHeaderSize: MAX_HEADERS, noDelay: true },
+    (req, res) => {
+      if (res.socket !== null) return serve(req, res)
+      // Behind another response on the same connection.
+      const behind = (waiting.get(req.socket) ?? 0) + 1
+      if (behind > MAX_PIPELINED) {
+        req.socket.destroy()
+        return
+      }
+      waiting.set(req.socket, behind)
+      res.once("socket", () => {
+        waiting.set(req.socket, (waiting.get(req.socket) ?? 1) - 1)
+        serve(req, res)
+      })
+    }
+  )
+
+  // --- Lifetime ---
+
+  yield* Effect.acquireRelease(
+    Effect.async<void, ListenFailed>((resume) => {
+      const onError = (cause: Error) =>
+        resume(new ListenFailed({ host: options.host, port: options.port, cause }))
+      server.once("error", onError)
+      server.listen(options.port, options.host, () => {
+        server.off("error", onError)
+        resume(Effect.void)
+      })
+    }),
+    () =>
+      Effect.gen(function*() {
+        isDraining = true
+        const closed = Effect.async<void>((resume) => {
+          server.close(() => resume(Effect.void))
+        })
+        const draining = yield* Effect.fork(closed)
+        yield* routes.drain
+        server.closeIdleConnections()
+        const inTime = yield* Effect.timeoutOption(draining.await, options.drainTimeoutMs)
+        if (Option.isSome(inTime)) return
+        yield* Effect.logWarning("connections still open at the deadline are cut off")
+        server.closeAllConnections()
+        yield* draining.await
+      })
+  )
+  server.on("error", (cause) => runFork(Effect.logError("the HTTP server reports an error", cause)))
+
+  const address = server.address()
+  if (address === null || typeof address === "string") {
+    return yield* Effect.dieMessage("a server that listens on a port has an address")
+  }
+  return NodeServer.of({ address })
+})
+
+const hasBody = ({ headers }: Http.IncomingMessage): boolean =>
+  headers["transfer-encoding"] !== undefined ||
+  (headers["content-length"] !== undefined && headers["content-length"] !== "0")
+
+/** Where the path of an absolute-form target begins; its end when it has none. */
+const pathStart = (target: string): number => {
+  const authority = /^[a-z][a-z0-9+.-]*:\/\/[^/?]*/i.exec(target)
+  return authority === null ? 0 : authority[0].length
+}

@@ -1,0 +1,158 @@
+/**
+ * The parameters of a request for a shape: decoded, and validated in the protocol's stages and with its messages
+ * (protocol.md §4). What only the catalog can tell (that the table and its columns exist, what the clause means) is the
+ * engine's to check when it resolves the definition.
+ */
+import { Either } from "effect"
+import { parseColumns, parseTable } from "../domain/Identifier.ts"
+import * as LogOffset from "../domain/LogOffset.ts"
+import type { LogMode, ReplicaMode, ShapeRequest } from "../domain/ShapeDefinition.ts"
+import { decode, forEachPair, type RawQuery } from "./QueryString.ts"
+import { RecentMap } from "./RecentMap.ts"
+
+export interface ShapeParams {
+  /** The same object for the same text, as long as it is remembered. */
+  readonly definition: ShapeRequest
+  /** `definition.columns` came from `queryable_columns`: the engine's messages about them are about that parameter. */
+  readonly columnsAreQueryable: boolean
+  readonly offset: LogOffset.LogOffset | "now"
+  /** Set exactly when `offset` is a real one: sent with `-1` or `now`, a handle means nothing. */
+  readonly handle: string | undefined
+  readonly live: boolean
+  /** The cursor as an integer; 0 when there is none. */
+  readonly cursor: number
+}
+
+/** Field → messages. */
+export type FieldErrors = { readonly [field: string]: ReadonlyArray<string> }
+
+/** What the defining part of a query says, in the two stages in which its faults are told. */
+interface Definition {
+  readonly castErrors: FieldErrors | undefined
+  readonly shape: Either.Either<ShapeRequest, FieldErrors>
+  readonly columnsAreQueryable: boolean
+}
+
+const NOT_DECODABLE = "has invalid encoding"
+const IS_INVALID = "is invalid"
+
+/** Values of `$1…$n`, from the keys between the brackets of `params[…]`. */
+const positional = (values: ReadonlyMap<string, string>): Either.Either<ReadonlyArray<string>, string> => {
+  const entries: Array<readonly [number, string]> = []
+  for (const [key, value] of values) {
+    if (!/^\d{1,9}$/.test(key)) return Either.left("Parameters can only use numbers as keys")
+    entries.push([Number(key), value])
+  }
+  entries.sort((a, b) => a[0] - b[0])
+  return entries.every(([position], i) => position === i + 1)
+    ? Either.right(entries.map(([, value]) => value))
+    : Either.left("Parameters must be numbered sequentially, starting from 1")
+}
+
+const oneOf = <A extends string>(value: string | undefined, fallback: A, values: ReadonlyArray<A>): A | undefined =>
+  value === undefined ? fallback : values.find((each) => each === value)
+
+const replicaModes: ReadonlyArray<ReplicaMode> = ["default", "full"]
+const logModes: ReadonlyArray<LogMode> = ["full", "changes_only"]
+const booleans = ["true", "false", "1", "0"]
+
+const parseDefinition = (definition: string): Definition => {
+  const values = new Map<string, string>()
+  const params = new Map<string, string>()
+  const castErrors: Record<string, ReadonlyArray<string>> = {}
+  forEachPair(definition, (key, raw) => {
+    if (key === undefined) return
+    const field = key.startsWith("params") ? "params" : key
+    const value = decode(raw ?? "")
+    if (value === undefined) {
+      castErrors[field] = [NOT_DECODABLE]
+    } else if (key.startsWith("params[")) {
+      const name = /^params\[([^[\]]+)\]$/.exec(key)?.[1]
+      if (name === undefined) castErrors[field] = [IS_INVALID]
+      else params.set(name, value)
+    } else if (key === "params") {
+      if (value !== "") castErrors[field] = [IS_INVALID]
+    } else if (value === "") {
+      values.delete(key)
+    } else {
+      values.set(key, value)
+    }
+  })
+  const replica = oneOf(values.get("replica"), "default", replicaModes)
+  const log = oneOf(values.get("log"), "full", logModes)
+  if (replica === undefined) castErrors.replica = [IS_INVALID]
+  if (log === undefined) castErrors.log = [IS_INVALID]
+  if (oneOf(values.get("experimental_compaction"), "false", booleans) === undefined) {
+    castErrors.experimental_compaction = [IS_INVALID]
+  }
+  const columnsAreQueryable = !values.has("columns") && values.has("queryable_columns")
+  const shape = (): Either.Either<ShapeRequest, FieldErrors> => {
+    const table = values.get("table")
+    if (table === undefined) return Either.left({ table: ["can't be blank"] })
+    const name = parseTable(table)
+    if (Either.isLeft(name)) return Either.left({ table: [name.left] })
+    const texts = positional(params)
+    if (Either.isLeft(texts)) return Either.left({ params: [texts.left] })
+    const lists: Record<string, ReadonlyArray<string>> = {}
+    for (const field of ["columns", "queryable_columns"]) {
+      const list = values.get(field)
+      if (list === undefined) continue
+      const names = parseColumns(list)
+      if (Either.isLeft(names)) return Either.left({ [field]: [names.left] })
+      lists[field] = names.right
+    }
+    return Either.right({
+      table,
+      where: values.get("where"),
+      params: texts.right,
+      columns: lists.columns ?? lists.queryable_columns,
+      replica: replica ?? "default",
+      log: log ?? "full"
+    })
+  }
+  return {
+    castErrors: Object.keys(castErrors).length === 0 ? undefined : castErrors,
+    shape: shape(),
+    columnsAreQueryable
+  }
+}
+
+const isTrue = (flag: string | true | undefined): boolean => flag !== undefined && flag !== "false"
+
+const fail = (field: string, message: string): Either.Either<never, FieldErrors> => Either.left({ [field]: [message] })
+
+/** A validator with a memory of the definitions it has seen lately. */
+export const make = (): (raw: RawQuery) => Either.Either<ShapeParams, FieldErrors> => {
+  const definitions = new RecentMap<Definition>(1_000)
+  return (raw) => {
+    if (raw.malformed) return fail("query", NOT_DECODABLE)
+    const definition = definitions.get(raw.definition, parseDefinition)
+    if (definition.castErrors !== undefined) return Either.left(definition.castErrors)
+
+    if (raw.offset === undefined) return fail("offset", "can't be blank")
+    const offset = raw.offset === "now" ? raw.offset : LogOffset.parse(raw.offset)
+    if (offset === undefined) return fail("offset", "has invalid format")
+    const real = offset !== "now" && offset.tx >= 0n
+    const handle = real && raw.handle !== undefined ? decode(raw.handle) : undefined
+    if (real && handle === undefined) {
+      return fail("handle", raw.handle === undefined ? "can't be blank when offset != -1" : NOT_DECODABLE)
+    }
+    const live = isTrue(raw.live)
+    if (live && !real) {
+      return fail("live", offset === "now" ? "can't be true when offset is 'now'" : "can't be true when offset == -1")
+    }
+    if (isTrue(raw.liveSse ?? raw.experimentalLiveSse)) {
+      return fail("live_sse", live ? "is not supported yet" : "can't be true unless live is also true")
+    }
+    if (Either.isLeft(definition.shape)) return Either.left(definition.shape.left)
+    if (raw.subset) return fail("subset", "is not supported yet")
+    return Either.right({
+      definition: definition.shape.right,
+      columnsAreQueryable: definition.columnsAreQueryable,
+      offset,
+      handle,
+      live,
+      cursor: raw.cursor !== undefined && /^-?\d{1,15}$/.test(raw.cursor) ? Number(raw.cursor) : 0
+    })
+  }
+}

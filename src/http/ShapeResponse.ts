@@ -1,0 +1,174 @@
+/**
+ * Requests and responses without a server: what the routes take and give. Header names are lower-case; header values are ASCII
+ * or were echoed from the request.
+ */
+import type { FieldErrors } from "./ShapeParams.ts"
+import * as LogFrame from "./LogFrame.ts"
+
+export interface HttpRequest {
+  readonly method: string
+  /** Path as it came, percent-encoded, without the query. */
+  readonly path: string
+  /** Query as it came, without `?`; empty when there is none. */
+  readonly query: string
+  readonly headers: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
+}
+
+export interface ShapeResponse {
+  readonly status: number
+  /** Name, value, name, value, …; without `content-length`, which follows from the body. */
+  readonly headers: ReadonlyArray<string>
+  readonly body: LogFrame.ResponseBody
+}
+
+/** The value of a header; several fields of one name count as one, comma-separated. */
+export const header = (request: HttpRequest, name: string): string | undefined => {
+  const value = request.headers[name]
+  return typeof value === "string" || value === undefined ? value : value.join(", ")
+}
+
+const JSON_TYPE = "application/json; charset=utf-8"
+const EXPOSED = "electric-cursor,electric-handle,electric-has-data,electric-offset,electric-schema," +
+  "electric-up-to-date,electric-internal-known-error,retry-after"
+const SHAPE_METHODS = "GET, POST, HEAD, DELETE, OPTIONS"
+const OTHER_METHODS = "GET, HEAD"
+const DEFAULT_CACHE = "max-age=0, private, must-revalidate"
+
+/** ASCII JSON of the same meaning: a header field is bytes, and clients disagree on the encoding of those beyond ASCII. */
+export const asciiJson = (json: string): string =>
+  /^[\x20-\x7e]*$/.test(json)
+    ? json
+    : json.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
+/** The replies that all routes share, with the headers that every response carries. */
+export const make = (options: { readonly version: string; readonly requestIdPrefix: string }) => {
+  const server = `Shapelog/${options.version}`
+  let requests = 0
+
+  /** The client's own request id when it is of a sensible length, or a new one. */
+  const requestId = (request: HttpRequest): string => {
+    const given = header(request, "x-request-id")
+    return given !== undefined && given.length >= 20 && given.length <= 200
+      ? given
+      : `${options.requestIdPrefix}-${(++requests).toString(36)}`
+  }
+
+  const withCors = (request: HttpRequest, methods: string, cacheControl: string): Array<string> => [
+    "vary",
+    "accept-encoding",
+    "cache-control",
+    cacheControl,
+    "x-request-id",
+    requestId(request),
+    "electric-server",
+    server,
+    "access-control-allow-origin",
+    header(request, "origin") ?? "*",
+    "access-control-expose-headers",
+    EXPOSED,
+    "access-control-allow-methods",
+    methods
+  ]
+
+  /** Headers of a JSON response on `/v1/shape`, for more to be added. */
+  const shapeHeaders = (request: HttpRequest, cacheControl: string): Array<string> => {
+    const headers = withCors(request, SHAPE_METHODS, cacheControl)
+    headers.push("content-type", JSON_TYPE)
+    return headers
+  }
+
+  /** An error on `/v1/shape`: never cached. */
+  const error = (
+    request: HttpRequest,
+    status: number,
+    body: Readonly<Record<string, unknown>>,
+    extra: ReadonlyArray<string> = []
+  ): ShapeResponse => {
+    const get = request.method === "GET" || request.method === "HEAD"
+    const headers = shapeHeaders(request, get ? "no-store" : "no-cache")
+    if (get) headers.push("surrogate-control", "no-store")
+    headers.push(...extra)
+    return { status, headers, body: LogFrame.utf8(JSON.stringify(body)) }
+  }
+
+  return {
+    shapeHeaders,
+    error,
+
+    /** 400 with the protocol's field messages. */
+    invalid: (request: HttpRequest, errors: FieldErrors): ShapeResponse =>
+      error(request, 400, { message: "Invalid request", errors }),
+
+    /** 503 with a message; the client comes back after so many seconds. */
+    unavailable: (
+      request: HttpRequest,
+      message: string,
+      retryAfterSeconds: number,
+      extra: ReadonlyArray<string> = []
+    ): ShapeResponse =>
+      error(request, 503, { message }, ["retry-after", String(retryAfterSeconds), ...extra]),
+
+    /** 500 that says nothing of what happened. */
+    internalError: (request: HttpRequest): ShapeResponse => error(request, 500, { error: "Internal server error" }),
+
+    /** 409: the client starts over, with the shape of `handle` where it is known. */
+    mustRefetch: (request: HttpRequest, handle: string | undefined): ShapeResponse => {
+      const headers = shapeHeaders(request, `public, max-age=${handle === undefined ? 1 : 60}, must-revalidate`)
+      if (handle !== undefined) headers.push("etag", `"${handle}::"`, "electric-handle", handle)
+      return { status: 409, headers, body: LogFrame.utf8("[{\"headers\":{\"control\":\"must-refetch\"}}]") }
+    },
+
+    /** 401: without CORS headers, so that a script of another origin does not even learn that much. */
+    unauthorized: (request: HttpRequest): ShapeResponse => ({
+      status: 401,
+      headers: [
+        "vary",
+        "accept-encoding",
+        "cache-control",
+        DEFAULT_CACHE,
+        "x-request-id",
+        requestId(request),
+        "electric-server",
+        server
+      ],
+      body: LogFrame.utf8("{\"message\":\"Unauthorized - Invalid API secret\"}")
+    }),
+
+    preflight: (request: HttpRequest): ShapeResponse => {
+      const headers = withCors(request, SHAPE_METHODS, "").slice(4)
+      headers.push("access-control-max-age", "86400")
+      const asked = header(request, "access-control-request-headers")
+      if (asked !== undefined && /^[\w!#$%&'*+.^`|~, -]{1,2000}$/.test(asked)) {
+        headers.push("access-control-allow-headers", asked)
+      }
+      return { status: 204, headers, body: LogFrame.none }
+    },
+
+    health: (request: HttpRequest, status: number, state: string): ShapeResponse => {
+      const headers = withCors(request, OTHER_METHODS, "no-cache, no-store, must-revalidate")
+      headers.push("content-type", JSON_TYPE)
+      return { status, headers, body: LogFrame.utf8(`{"status":"${state}"}`) }
+    },
+
+    root: (request: HttpRequest): ShapeResponse => ({
+      status: 200,
+      headers: withCors(request, OTHER_METHODS, DEFAULT_CACHE),
+      body: LogFrame.none
+    }),
+
+    notFound: (request: HttpRequest): ShapeResponse => ({
+      status: 404,
+      headers: withCors(request, OTHER_METHODS, DEFAULT_CACHE),
+      body: LogFrame.utf8("Not found")
+    }),
+
+    /** 414 or 431, for a server that finds out itself. */
+    tooLong: (request: HttpRequest): ShapeResponse => ({
+      status: 414,
+      headers: withCors(request, OTHER_METHODS, DEFAULT_CACHE),
+      body: LogFrame.utf8("URI too long")
+    })
+  }
+}
+
+export type Replies = ReturnType<typeof make>

@@ -1,0 +1,407 @@
+/**
+ * The Electric HTTP protocol as a function from request to response, without a server: protocol.md §3-§7.
+ *
+ * A response's headers are made when its slice of the log has been determined, and never before. `handle` does not fail:
+ * what goes wrong is a response, and what should not have gone wrong is logged and answered with a bare 500.
+ *
+ * The layer must be released after the server that calls `handle`.
+ */
+import { Cause, Context, Effect, Either, Layer } from "effect"
+import { createHash, timingSafeEqual } from "node:crypto"
+import type { DatabaseUnavailable, InvalidRequest, ShapeGone, StorageError } from "../domain/Errors.ts"
+import * as LogOffset from "../domain/LogOffset.ts"
+import * as Lsn from "../domain/Lsn.ts"
+import { type EngineStatus, type LogSlice, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
+import * as Cursor from "./Cursor.ts"
+import * as HeldRequests from "./HeldRequests.ts"
+import { HttpOptions } from "./HttpOptions.ts"
+import * as LogFrame from "./LogFrame.ts"
+import { decode, type RawQuery, scan } from "./QueryString.ts"
+import { RecentMap } from "./RecentMap.ts"
+import * as Route from "./Route.ts"
+import * as ShapeParams from "./ShapeParams.ts"
+import * as ShapeResponse from "./ShapeResponse.ts"
+
+type HttpRequest = ShapeResponse.HttpRequest
+type Response = ShapeResponse.ShapeResponse
+
+/** Why a request had to wait longer than it may, by what the engine was doing. */
+const notReadyText: Readonly<Record<EngineStatus, string>> = {
+  starting: "Timeout waiting for replication client to be ready. Check that you don't have pending transactions in the " +
+    "database. Electric has to wait for all pending transactions to commit or rollback before it can create the " +
+    "replication slot.",
+  waiting: "Timeout waiting for Postgres lock acquisition",
+  active: "Timeout waiting for stack restart",
+  stopping: "Timeout waiting for stack restart"
+}
+
+const KNOWN_ERROR = ["electric-internal-known-error", "true"]
+
+/** Whether a live request at `offset` has to wait: the slice ends where the request is, or the log has no live entry yet. */
+const isQuiet = (slice: LogSlice, offset: LogOffset.LogOffset): boolean =>
+  slice.upToDate && (LogOffset.equals(slice.end, offset) || LogOffset.equals(slice.end, LogOffset.snapshotEnd))
+
+const isBeyondEnd = (slice: LogSlice, offset: LogOffset.LogOffset): boolean =>
+  !slice.upToDate && LogOffset.lessThan(slice.end, offset)
+
+/** The greatest offset below, so that waiting for an end past it is waiting for one at `offset` or further. */
+const before = ({ op, tx }: LogOffset.LogOffset): LogOffset.LogOffset =>
+  op === Infinity ? { tx, op } : op > 0 ? { tx, op: op - 1 } : { tx: tx - 1n, op: Infinity }
+
+/** Whether `etag` is among those of an `If-None-Match` header. */
+const isNoneMatch = (given: string | undefined, etag: string): boolean =>
+  given !== undefined && (given === etag || given.split(",").some((each) => each.trim().replaceAll("\"", "") === etag.slice(1, -1)))
+
+/** Messages about a column list that was given as `queryable_columns`. */
+const aboutQueryable = ({ columns, ...others }: InvalidRequest["errors"]): InvalidRequest["errors"] =>
+  columns === undefined ? others : {
+    ...others,
+    queryable_columns: columns.map((message) =>
+      message
+        .replace("The list of columns", "The list of queryable columns")
+        .replace("The following columns are not found", "The following queryable columns are not found")
+    )
+  }
+
+export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeRoutes, {
+  /** Answers a request. Interrupting it lets go of everything that waits for it. */
+  readonly handle: (request: HttpRequest) => Effect.Effect<Response>
+  /** The answer to a request line that is too long to be looked at. */
+  readonly tooLong: (request: HttpRequest) => Response
+  /** Answers all held requests at once and holds none from now on. */
+  readonly drain: Effect.Effect<void>
+  /** Number of requests that are held now. */
+  readonly held: () => number
+}>() {
+  static readonly layer: Layer.Layer<ShapeRoutes, never, ShapeEngine | HttpOptions> = Layer.scoped(
+    ShapeRoutes,
+    Effect.suspend(() => make)
+  )
+}
+
+const make = Effect.gen(function*() {
+  const engine = yield* ShapeEngine
+  const options = yield* HttpOptions
+  const clock = yield* Effect.clock
+  const random = yield* Effect.random
+
+  const starting = yield* HeldRequests.make<never, "ready">([["ready", options.readyTimeoutMs]])
+  const held = yield* HeldRequests.make<ShapeGone, "live" | "beyond">([
+    ["live", options.longPollTimeoutMs],
+    ["beyond", options.longPollTimeoutMs / 2]
+  ])
+  const prefix = (yield* random.nextIntBetween(36 ** 7, 36 ** 8)).toString(36)
+  const replies = ShapeResponse.make({ version: options.version, requestIdPrefix: prefix })
+  const validate = ShapeParams.make()
+  let isDraining = false
+
+  // --- Authentication ---
+
+  const digest = (text: string) => createHash("sha256").update(text).digest()
+  const secret = options.secret === undefined ? undefined : digest(options.secret)
+  const isAuthorized = ({ apiSecret, secret: given }: RawQuery): boolean => {
+    if (secret === undefined) return true
+    const text = decode(given ?? apiSecret ?? "")
+    return text !== undefined && timingSafeEqual(digest(text), secret)
+  }
+
+  // --- Headers ---
+
+  const cacheInitial = "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"
+  const cacheLive = "public, max-age=5, stale-while-revalidate=5"
+  const cacheOther = `public, max-age=${options.cacheMaxAge}, stale-while-revalidate=${options.cacheStaleAge}`
+  const cacheControl = ({ live, offset }: ShapeParams.ShapeParams): string =>
+    live ? cacheLive : offset !== "now" && offset.tx < 0n ? cacheInitial : cacheOther
+
+  /** Makes the ETag of a response without news one that never comes again: revalidated, it would turn long polls into a busy loop. */
+  let unique = clock.unsafeCurrentTimeMillis() * 1_000
+
+  const cursor = ({ cursor }: ShapeParams.ShapeParams): Effect.Effect<number> =>
+    Cursor.next(cursor, clock.unsafeCurrentTimeMillis(), options.longPollTimeoutMs, random)
+
+  interface LogHeaders {
+    readonly handle: string
+    readonly end: string
+    readonly etag: string
+    readonly hasData: boolean
+    readonly upToDate: boolean
+    readonly cursor: number | undefined
+    /** Left out of live responses and of those without a body. */
+    readonly schema: string | undefined
+  }
+
+  const logHeaders = (request: HttpRequest, params: ShapeParams.ShapeParams, of: LogHeaders): Array<string> => {
+    const headers = replies.shapeHeaders(request, cacheControl(params))
+    headers.push(
+      "etag",
+      of.etag,
+      "electric-handle",
+      of.handle,
+      "electric-has-data",
+      of.hasData ? "true" : "false",
+      "electric-offset",
+      of.end
+    )
+    if (of.upToDate) headers.push("electric-up-to-date", "")
+    if (of.cursor !== undefined) headers.push("electric-cursor", String(of.cursor))
+    if (of.schema !== undefined) headers.push("electric-schema", ShapeResponse.asciiJson(of.schema))
+    return headers
+  }
+
+  // --- The log ---
+
+  /** Live responses to the same offset share one body. */
+  const liveBodies = new RecentMap<LogFrame.ResponseBody>(32)
+
+  const framed = (
+    params: ShapeParams.ShapeParams,
+    etag: string,
+    slice: LogSlice
+  ): Effect.Effect<LogFrame.ResponseBody, LogFrame.BodyError> => {
+    // Of a live response the LSN follows from its offset, so that equal requests have equal bodies.
+    const lsn = params.live ? slice.end.tx : Lsn.max(slice.lastSeenLsn, slice.end.tx)
+    const control = slice.upToDate ? LogFrame.upToDate(lsn) : undefined
+    const { ready } = slice.body
+    if (ready === undefined) return LogFrame.ofPulled(slice.body.pull, control)
+    return Effect.succeed(
+      params.live
+        ? liveBodies.get(slice.upToDate ? etag : `${etag}+`, () => LogFrame.ofReady(ready, control))
+        : LogFrame.ofReady(ready, control)
+    )
+  }
+
+  const withoutNews = Effect.fnUntraced(function*(
+    request: HttpRequest,
+    params: ShapeParams.ShapeParams,
+    shape: ShapeInfo,
+    offset: string,
+    end: LogOffset.LogOffset,
+    lastSeen: Lsn.Lsn
+  ) {
+    const endText = LogOffset.format(end)
+    const headers = logHeaders(request, params, {
+      handle: shape.handle,
+      end: endText,
+      etag: `"${shape.handle}:${offset}:${endText}:${++unique}"`,
+      hasData: false,
+      upToDate: true,
+      cursor: params.live ? yield* cursor(params) : undefined,
+      schema: params.live ? undefined : shape.schema
+    })
+    const body = LogFrame.utf8(`[${LogFrame.upToDate(Lsn.max(lastSeen, end.tx))}]`)
+    return { status: 200, headers, body } satisfies Response
+  })
+
+  const serveNow = Effect.fnUntraced(function*(
+    request: HttpRequest,
+    params: ShapeParams.ShapeParams,
+    shape: ShapeInfo
+  ) {
+    // In this order: the log reaches at least to the LSN that the response says it does.
+    const lastSeen = yield* engine.lastSeenLsn
+    const end = yield* engine.end(shape.handle)
+    return yield* withoutNews(request, params, shape, "now", end, lastSeen)
+  })
+
+  const serveLog = Effect.fnUntraced(function*(
+    request: HttpRequest,
+    params: ShapeParams.ShapeParams,
+    shape: ShapeInfo,
+    offset: LogOffset.LogOffset
+  ) {
+    const { handle } = shape
+    const offsetText = LogOffset.format(offset)
+    let slice = yield* engine.read(handle, offset)
+
+    if (isBeyondEnd(slice, offset)) {
+      // The server may be catching up with what it has served before a restart.
+      yield* held.hold("beyond", `${handle}<${offsetText}`, engine.awaitChange(handle, before(offset)))
+      slice = yield* engine.read(handle, offset)
+      if (isBeyondEnd(slice, offset)) {
+        return replies.invalid(request, { offset: ["out of bounds for this shape"] })
+      }
+    }
+
+    let end = LogOffset.format(slice.end)
+    let etag = `"${handle}:${offsetText}:${end}"`
+    if (isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)) {
+      const headers = logHeaders(request, params, {
+        handle,
+        end,
+        etag,
+        hasData: true,
+        upToDate: slice.upToDate,
+        cursor: params.live ? yield* cursor(params) : undefined,
+        schema: undefined
+      })
+      return { status: 304, headers, body: LogFrame.none } satisfies Response
+    }
+
+    if (params.live && isQuiet(slice, offset)) {
+      const woken = yield* held.hold("live", `${handle}>${end}`, engine.awaitChange(handle, slice.end))
+      slice = yield* engine.read(handle, offset)
+      if (isQuiet(slice, offset)) {
+        const status = yield* engine.status
+        return !woken && status !== "active"
+          ? replies.unavailable(request, notReadyText[status], 10)
+          : yield* withoutNews(request, params, shape, offsetText, slice.end, slice.lastSeenLsn)
+      }
+      end = LogOffset.format(slice.end)
+      etag = `"${handle}:${offsetText}:${end}"`
+    }
+
+    const body = yield* framed(params, etag, slice)
+    const headers = logHeaders(request, params, {
+      handle,
+      end,
+      etag,
+      hasData: true,
+      upToDate: slice.upToDate,
+      cursor: params.live ? yield* cursor(params) : undefined,
+      schema: params.live ? undefined : shape.schema
+    })
+    return { status: 200, headers, body } satisfies Response
+  })
+
+  // --- Failures ---
+
+  /** 409 with the handle of the shape that took the place of `gone`, where there is one. */
+  const refetch = (request: HttpRequest, params: ShapeParams.ShapeParams, gone: string): Effect.Effect<Response> =>
+    Effect.match(engine.resolve(params.definition), {
+      onFailure: () => replies.mustRefetch(request, undefined),
+      onSuccess: ({ handle }) => replies.mustRefetch(request, handle === gone ? undefined : handle)
+    })
+
+  const failed = (
+    request: HttpRequest,
+    params: ShapeParams.ShapeParams,
+    shape: ShapeInfo,
+    error: LogFrame.BodyError
+  ): Effect.Effect<Response> => {
+    switch (error._tag) {
+      case "ShapeGone":
+        return refetch(request, params, shape.handle)
+      case "SnapshotFailed":
+        return error.reason === "schema_changed"
+          ? refetch(request, params, shape.handle)
+          : Effect.succeed(
+            error.reason === "unknown"
+              ? replies.error(request, 500, { message: `Unexpected error while creating snapshot: ${error.detail}` })
+              : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
+          )
+      case "StorageError":
+        return Effect.as(
+          Effect.annotateLogs(Effect.logError("a shape's log could not be read", error), "shape", shape.handle),
+          replies.internalError(request)
+        )
+    }
+  }
+
+  const unresolved = (
+    request: HttpRequest,
+    params: ShapeParams.ShapeParams,
+    error: InvalidRequest | DatabaseUnavailable | StorageError
+  ): Effect.Effect<Response> => {
+    switch (error._tag) {
+      case "InvalidRequest":
+        return Effect.succeed(
+          replies.invalid(request, params.columnsAreQueryable ? aboutQueryable(error.errors) : error.errors)
+        )
+      case "DatabaseUnavailable":
+        return Effect.succeed(
+          replies.unavailable(
+            request,
+            "Cannot connect to the database to verify the shape. Please try again later.",
+            1
+          )
+        )
+      case "StorageError":
+        return Effect.as(
+          Effect.logError("a shape could not be created", error),
+          replies.unavailable(request, "Failed to create shape, please retry", 1)
+        )
+    }
+  }
+
+  // --- Requests ---
+
+  /** `undefined` when the engine is active, at once or within the time that a request may wait; what it is doing otherwise. */
+  const notReady: Effect.Effect<EngineStatus | undefined> = Effect.flatMap(engine.status, (status) => {
+    if (status === "active") return Effect.succeed(undefined)
+    if (status === "stopping") return Effect.succeed(status)
+    return Effect.flatMap(
+      starting.hold("ready", "active", engine.awaitActive),
+      (ready) => (ready ? Effect.succeed(undefined) : engine.status)
+    )
+  })
+
+  const serveShape = Effect.fnUntraced(function*(request: HttpRequest, raw: RawQuery) {
+    const status = yield* notReady
+    if (status !== undefined) return replies.unavailable(request, notReadyText[status], 5)
+    const validated = validate(raw)
+    if (Either.isLeft(validated)) return replies.invalid(request, validated.left)
+    const params = validated.right
+    const resolved = yield* Effect.either(engine.resolve(params.definition))
+    if (Either.isLeft(resolved)) return yield* unresolved(request, params, resolved.left)
+    const shape = resolved.right
+    const { handle, offset } = params
+    if (handle !== undefined && handle !== shape.handle) return replies.mustRefetch(request, shape.handle)
+    return yield* Effect.catchAll(
+      offset === "now" ? serveNow(request, params, shape) : serveLog(request, params, shape, offset),
+      (error) => failed(request, params, shape, error)
+    )
+  })
+
+  const health = (request: HttpRequest): Effect.Effect<Response> =>
+    Effect.map(engine.status, (status) =>
+      status === "active" && !isDraining
+        ? replies.health(request, 200, "active")
+        : replies.health(request, 202, status === "waiting" ? "waiting" : "starting"))
+
+  const shape = (request: HttpRequest): Effect.Effect<Response> => {
+    if (request.method === "OPTIONS") return Effect.succeed(replies.preflight(request))
+    const raw = scan(request.query)
+    if (!isAuthorized(raw)) return Effect.succeed(replies.unauthorized(request))
+    switch (request.method) {
+      case "DELETE":
+        return Effect.succeed(replies.error(request, 405, { message: "DELETE not allowed" }))
+      case "POST":
+        return Effect.succeed(replies.invalid(request, { method: ["POST is not supported yet"] }))
+      default:
+        return serveShape(request, raw)
+    }
+  }
+
+  const answer = (request: HttpRequest): Effect.Effect<Response> => {
+    const get = request.method === "GET" || request.method === "HEAD"
+    switch (Route.match(request.path)) {
+      case "shape":
+        return get || request.method === "OPTIONS" || request.method === "POST" || request.method === "DELETE"
+          ? shape(request)
+          : Effect.succeed(replies.notFound(request))
+      case "health":
+        return get ? health(request) : Effect.succeed(replies.notFound(request))
+      case "root":
+        return Effect.succeed(get ? replies.root(request) : replies.notFound(request))
+      case undefined:
+        return Effect.succeed(replies.notFound(request))
+    }
+  }
+
+  return ShapeRoutes.of({
+    handle: (request) =>
+      Effect.catchAllCause(Effect.suspend(() => answer(request)), (cause) =>
+        Cause.isInterrupted(cause)
+          ? Effect.interrupt
+          : Effect.as(
+            Effect.logError("a request failed", cause),
+            replies.internalError(request)
+          )),
+    tooLong: replies.tooLong,
+    drain: Effect.suspend(() => {
+      isDraining = true
+      return Effect.zipRight(starting.drain, held.drain)
+    }),
+    held: () => starting.size() + held.size()
+  })
+})
