@@ -333,7 +333,9 @@ const open = Effect.fnUntraced(function*(
     const port = options.port || (yield* freePort)
     const exit = yield* Effect.exit(launch(binaries, data, user, port, options.settings ?? {}, log))
     if (Exit.isSuccess(exit)) {
-      const url = Redacted.make(`postgresql://postgres:${encodeURIComponent(secret.value)}@127.0.0.1:${port}/postgres`)
+      const url = Redacted.make(
+        `postgresql://postgres:${encodeURIComponent(secret.value)}@127.0.0.1:${port}/postgres?sslmode=disable`
+      )
       return { url, port, dataDirectory: data, ...exit.value }
     }
     const text = String(exit.cause)

@@ -41,10 +41,11 @@ interface BackendClient {
  */
 export const open = (database: Database["Type"]): Effect.Effect<Session, ReplicationError, Scope.Scope> =>
   Effect.gen(function*() {
+    const clientConfig = yield* Effect.mapError(database.clientConfig, (error) => classify("connect", error.cause instanceof Error ? error.cause : error))
     const config: pg.ClientConfig & { readonly replication: string } = {
       connectionTimeoutMillis: CONNECT_LIMIT_MILLIS,
       keepAlive: true,
-      ...database.clientConfig,
+      ...clientConfig,
       // Waiting for the lock or for old transactions has no limit, and pg must not call the stream a query that takes too long.
       query_timeout: undefined,
       replication: "database",

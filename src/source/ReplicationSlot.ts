@@ -6,7 +6,7 @@ import { Duration, Effect } from "effect"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { Database } from "./Database.ts"
-import { hasCode, ReplicationError } from "./ReplicationError.ts"
+import { classify, hasCode, ReplicationError } from "./ReplicationError.ts"
 import type { Row, Session } from "./ReplicationSession.ts"
 
 /** How often somebody who waits (for the lock, for old transactions) says so and tries to help. */
@@ -91,7 +91,11 @@ const preparePublication = Effect.fnUntraced(function*(session: Session, databas
      FROM pg_publication WHERE pubname = ${quoteLiteral(publication)}`
   )
   if (found === undefined) {
-    const options = database.serverVersion >= 180_000 ? " WITH (publish_generated_columns = stored)" : ""
+    const serverVersion = yield* Effect.mapError(
+      database.serverVersion,
+      (error) => classify("ask the server's version", error.cause instanceof Error ? error.cause : error)
+    )
+    const options = serverVersion >= 180_000 ? " WITH (publish_generated_columns = stored)" : ""
     yield* session.query("create the publication", `CREATE PUBLICATION ${quote(publication)}${options}`)
     yield* Effect.logInfo(`created publication ${publication}`)
     return true
@@ -124,7 +128,7 @@ const createSlot = Effect.fnUntraced(function*(session: Session, database: Datab
   const { slot } = database.names
   let canHelp = true
   const help = Effect.suspend(() =>
-    canHelp && database.serverVersion >= 140_000
+    canHelp
       ? database.admin.unsafe("SELECT pg_log_standby_snapshot()").pipe(
         Effect.asVoid,
         Effect.catchAll((error) => {
