@@ -1,6 +1,7 @@
 /**
- * Cost of encoding: snapshot rows from COPY text, and inserts of the replication stream. CPU of one thread, best and median of
- * several rounds in one process, input already in memory; says nothing of what Postgres, storage and HTTP cost.
+ * Cost of encoding: snapshot rows from COPY text, and inserts of the replication stream. CPU of one thread, best and
+ * median of several rounds in one process, input already in memory; says nothing of what Postgres, storage and HTTP
+ * cost.
  *
  * Run: `npx tsx bench/micro/encode.ts [rows]`
  */

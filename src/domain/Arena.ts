@@ -1,6 +1,6 @@
 /**
- * Memory for encoded items: slabs that are filled from the front. A slab is never used again, so whoever holds a view keeps it for
- * as long as they like; the collector frees a slab that nobody holds.
+ * Memory for encoded items: slabs that are filled from the front. A slab is never used again, so whoever holds a view
+ * keeps it for as long as they like; the collector frees a slab that nobody holds.
  */
 const SLAB_BYTES = 256 * 1024
 

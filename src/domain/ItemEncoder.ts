@@ -1,17 +1,18 @@
 /**
- * Rows of the replication stream as log items (Electric HTTP protocol §10.1–10.4). What is returned ends inside `headers`: whether
- * an item is the last of its transaction differs from shape to shape, while the rest is shared, so each consumer appends `SUFFIX`
- * or `SUFFIX_LAST`. An item begins with the comma that separates it from the one before.
+ * Rows of the replication stream as log items (Electric HTTP protocol §10.1–10.4). What is returned ends inside
+ * `headers`: whether an item is the last of its transaction differs from shape to shape, while the rest is shared, so
+ * each consumer appends `SUFFIX` or `SUFFIX_LAST`. An item begins with the comma that separates it from the one before.
  *
  * Plain synchronous code: it runs once per projection and change.
  */
 import { OWN_SLAB_BYTES, reserve, type Slab } from "./Arena.ts"
 import {
   fragment,
+  IN_KEY,
+  IN_VALUE,
   MAX_ESCAPE,
   put,
   putAscii,
-  putKeyText,
   putNumber,
   putText,
   QUOTE,
@@ -96,7 +97,7 @@ const putColumn = (out: DataView, at: number, binding: Binding, i: number, row: 
   if (length < 0) return put(out, at, first ? projection.firstNull[i]! : projection.nextNull[i]!)
   at = put(out, at, first ? projection.first[i]! : projection.next[i]!)
   const from = row.cols[2 * column]!
-  at = putText(out, at, viewOf(row.bytes), from, from + length)
+  at = putText(out, at, viewOf(row.bytes), from, from + length, IN_VALUE)
   out.setUint8(at, QUOTE)
   return at + 1
 }
@@ -114,7 +115,7 @@ const putKeyValue = (out: DataView, at: number, column: number, row: Tuple): num
   if (length === NULL) return put(out, at, keyNull)
   at = put(out, at, keyQuote)
   const from = row.cols[2 * column]!
-  at = putKeyText(out, at, viewOf(row.bytes), from, from + length)
+  at = putText(out, at, viewOf(row.bytes), from, from + length, IN_KEY)
   out.setUint16(at, 0x5c22)
   return at + 2
 }
@@ -143,7 +144,10 @@ const putOldKey = (out: DataView, at: number, binding: Binding, old: Tuple, row:
   return at
 }
 
-/** Writes all that follows the columns, up to where `last` or a suffix may come, without the bracket that closes `txids`. */
+/**
+ * Writes all that follows the columns, up to where `last` or a suffix may come, without the bracket that closes
+ * `txids`.
+ */
 const putHeaders = (
   out: DataView,
   at: number,
@@ -189,7 +193,7 @@ const reserveFor = (binding: Binding, a: Tuple, b: Tuple | undefined): Slab => {
 
 const columnBytes = (row: Tuple, column: number): number => {
   const from = row.cols[2 * column]!
-  return textBytes(viewOf(row.bytes), from, from + lengthOf(row, column))
+  return textBytes(viewOf(row.bytes), from, from + Math.max(0, lengthOf(row, column)))
 }
 
 /** Takes what was written, and its slack, out of the slab. */
@@ -273,8 +277,9 @@ const findChanged = (binding: Binding, old: Tuple | undefined, row: Tuple): bool
 }
 
 /**
- * A row that stays in the shape with the same key; `undefined` when no selected column changed. Replica mode `default`: the key and
- * the changed columns; `full`: the whole row, and as `old_value` what is known of the changed columns' previous values.
+ * A row that stays in the shape with the same key; `undefined` when no selected column changed. Replica mode `default`:
+ * the key and the changed columns; `full`: the whole row, and as `old_value` what is known of the changed columns'
+ * previous values.
  */
 export const update = (
   binding: Binding,
@@ -325,7 +330,9 @@ export const keyChanged = (binding: Binding, old: Tuple | undefined, row: Tuple)
   return false
 }
 
-/** An UPDATE of the key: a delete at the position's op, never the last of its transaction, and an insert at the next. */
+/**
+ * An UPDATE of the key: a delete at the position's op, never the last of its transaction, and an insert at the next.
+ */
 export const changeKey = (
   binding: Binding,
   old: Tuple,

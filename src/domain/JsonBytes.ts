@@ -1,6 +1,6 @@
 /**
- * JSON written as bytes: constant fragments, and text values escaped while they are copied. Every function takes the position to
- * write at and returns the position after what it wrote.
+ * JSON written as bytes: constant fragments, and text values escaped while they are copied. Every function takes the
+ * position to write at and returns the position after what it wrote.
  *
  * Copies go by whole words, so a write may touch up to `SLACK` bytes past its end: the caller leaves that much room
  * behind everything it writes, and writes in ascending order.
@@ -18,8 +18,8 @@ export const COMMA = 0x2c
 export const SLASH = 0x2f
 
 /**
- * Constant bytes, in words of 8. Words are doubles for speed; no word is a NaN (which the engine might rewrite), since UTF-8
- * never has the byte 0xff, nor 0xf0 and above before 0x7f.
+ * Constant bytes, in words of 8. Words are doubles for speed; no word is a NaN (which the engine might rewrite), since
+ * UTF-8 never has the byte 0xff, nor 0xf0 and above before 0x7f.
  */
 export interface Fragment {
   readonly words: Float64Array
@@ -82,8 +82,12 @@ for (
 
 const hex = (digit: number): number => (digit < 10 ? 48 : 87) + digit
 
-/** Writes a byte that JSON wants escaped. */
+/** Writes a byte as the inside of a string has it when it can't stand as it is; of slashes, two. */
 export const putEscape = (out: DataView, at: number, byte: number): number => {
+  if (byte === SLASH) {
+    out.setUint16(at, 0x2f2f)
+    return at + 2
+  }
   out.setUint8(at, BACKSLASH)
   const letter = shortEscape[byte]!
   if (letter !== 0) {
@@ -98,29 +102,43 @@ export const putEscape = (out: DataView, at: number, byte: number): number => {
   return at + 6
 }
 
-/**
- * Nonzero when one of the four bytes of `word` is below 0x20, a quote or a backslash; its lowest set bit is then bit 7 of the
- * first such byte. (Flipping bit 1 puts the quote at 0x20 and moves nothing else across it, so one comparison finds quotes and
- * controls.)
- */
-export const special = (word: number): number =>
-  ~word & 0x80808080 & (((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101))
+/** What a text is a part of: which characters, beside those that JSON escapes, are written differently. */
+export type Place = typeof IN_VALUE | typeof IN_KEY
+/** A column's value: none. (The constant is a character that is escaped anyway, four times over.) */
+export const IN_VALUE = 0x5c5c5c5c
+/** A part of a key: slashes are doubled. */
+export const IN_KEY = 0x2f2f2f2f
 
-/** The same, for a slash too. */
-export const specialOrSlash = (word: number): number =>
+/**
+ * Nonzero when one of the four bytes of `word` can't stand as it is: is below 0x20, a quote, a backslash or, in a key,
+ * a slash; its lowest set bit is then bit 7 of the first such byte. (Flipping bit 1 puts the quote at 0x20 and moves
+ * nothing else across it, so one comparison finds quotes and controls.)
+ */
+export const special = (word: number, place: Place): number =>
   ~word & 0x80808080 &
-  (((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101) | ((word ^ 0x2f2f2f2f) - 0x01010101))
+  (((word ^ 0x02020202) - 0x21212121) | ((word ^ 0x5c5c5c5c) - 0x01010101) | ((word ^ place) - 0x01010101))
+
+/** The same of one byte. */
+export const isSpecial = (byte: number, place: Place): boolean =>
+  byte < 0x20 || byte === QUOTE || byte === BACKSLASH || byte === (place & 0xff)
 
 /** Number of the byte that the lowest set bit of `mask` is in. */
 export const firstByte = (mask: number): number => (31 - Math.clz32(mask & -mask)) >>> 3
 
 /** Writes bytes `from` to `to` of `input` as the inside of a JSON string. */
-export const putText = (out: DataView, at: number, input: DataView, from: number, to: number): number => {
+export const putText = (
+  out: DataView,
+  at: number,
+  input: DataView,
+  from: number,
+  to: number,
+  place: Place
+): number => {
   const wordsEnd = Math.min(to, input.byteLength - 3)
   while (from < wordsEnd) {
     const word = input.getInt32(from, true)
     out.setInt32(at, word, true)
-    const mask = special(word)
+    const mask = special(word, place)
     if (mask === 0) {
       from += 4
       at += 4
@@ -136,52 +154,30 @@ export const putText = (out: DataView, at: number, input: DataView, from: number
   if (from > to) return at - (from - to)
   for (; from < to; from++) {
     const byte = input.getUint8(from)
-    if (byte < 0x20 || byte === QUOTE || byte === BACKSLASH) at = putEscape(out, at, byte)
+    if (isSpecial(byte, place)) at = putEscape(out, at, byte)
     else out.setUint8(at++, byte)
   }
   return at
 }
 
-/** Writes bytes `from` to `to` of `input` as a part of a key inside a JSON string: slashes are doubled. */
-export const putKeyText = (out: DataView, at: number, input: DataView, from: number, to: number): number => {
-  const wordsEnd = Math.min(to, input.byteLength - 3)
-  while (from < wordsEnd) {
-    const word = input.getInt32(from, true)
-    out.setInt32(at, word, true)
-    const mask = specialOrSlash(word)
-    if (mask === 0) {
-      from += 4
-      at += 4
-      continue
-    }
-    const plain = firstByte(mask)
-    from += plain
-    at += plain
-    if (from >= to) break
-    at = putKeyEscape(out, at, input.getUint8(from++))
-  }
-  if (from > to) return at - (from - to)
-  for (; from < to; from++) {
-    const byte = input.getUint8(from)
-    if (byte < 0x20 || byte === QUOTE || byte === BACKSLASH || byte === SLASH) at = putKeyEscape(out, at, byte)
-    else out.setUint8(at++, byte)
-  }
-  return at
-}
-
-/** `putEscape`, for keys. */
-export const putKeyEscape = (out: DataView, at: number, byte: number): number => {
-  if (byte !== SLASH) return putEscape(out, at, byte)
-  out.setUint16(at, 0x2f2f)
-  return at + 2
-}
-
-/** Bytes that `putText` would write. */
+/** At least the bytes that `putText` writes in a value. */
 export const textBytes = (input: DataView, from: number, to: number): number => {
   let bytes = to - from
-  for (let i = from; i < to; i++) {
-    const byte = input.getUint8(i)
-    if (byte < 0x20 || byte === QUOTE || byte === BACKSLASH) bytes += shortEscape[byte] !== 0 ? 1 : 5
+  while (from < to) {
+    from = plainEnd(input, from, to)
+    if (from < to) bytes += input.getUint8(from++) < 0x20 ? MAX_ESCAPE - 1 : 1
   }
   return bytes
+}
+
+/** The first byte from `from` on that a value can't have as it is; `to` when all before it are plain. */
+export const plainEnd = (input: DataView, from: number, to: number): number => {
+  const wordsEnd = Math.min(to, input.byteLength) - 3
+  while (from < wordsEnd) {
+    const mask = special(input.getInt32(from, true), IN_VALUE)
+    if (mask !== 0) return from + firstByte(mask)
+    from += 4
+  }
+  while (from < to && !isSpecial(input.getUint8(from), IN_VALUE)) from++
+  return from
 }

@@ -32,7 +32,9 @@ export interface Projection {
   readonly headers: { readonly [operation in Operation]: Fragment }
   /** From the brace that closes `value` to the item's end. */
   readonly snapshotHeaders: Fragment
-  /** At least the bytes of an item with both `value` and `old_value`, without the column values and the keys' values. */
+  /**
+   * At least the bytes of an item with both `value` and `old_value`, without the column values and the keys' values.
+   */
   readonly fixedBytes: number
 }
 
@@ -83,7 +85,10 @@ export const make = (definition: ShapeDefinition): Projection => {
   }
 }
 
-/** Where a projection's columns are in the tuples of one relation: of the table, or of a partition with another column order. */
+/**
+ * Where a projection's columns are in the tuples of one relation: of the table, or of a partition with another column
+ * order.
+ */
 export interface Binding {
   readonly projection: Projection
   readonly relation: Relation
@@ -100,7 +105,10 @@ export interface Binding {
   readonly keyInOld: Uint8Array
   /** Whether an old tuple has the whole key: else deletes cannot be encoded, and changes of the key not be seen. */
   readonly oldHasKey: boolean
-  /** Whether a row without old tuple has the identity's columns unchanged (any identity but FULL, which always sends one). */
+  /**
+   * Whether a row without old tuple has the identity's columns unchanged (any identity but FULL, which always sends
+   * one).
+   */
   readonly absentMeansSame: boolean
 }
 

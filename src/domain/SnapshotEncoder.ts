@@ -1,27 +1,34 @@
 /**
- * Rows of COPY text as the snapshot's log items, cut into chunks and blocks (Electric HTTP protocol §7.3, §10.1, §10.5).
+ * Rows of COPY text as the snapshot's log items, cut into chunks and blocks (Electric HTTP protocol §7.3, §10.1,
+ * §10.5).
  *
- * A chunk is a run of items, each preceded by a comma; it closes right after the item that brings it to `chunkBytes`. Its
- * bytes are cut into blocks of `blockBytes` without regard to items; only its last block, and one that `flush` cut, is shorter.
+ * A chunk is a run of items, each preceded by a comma; it closes right after the item that brings it to `chunkBytes`.
+ * Its bytes are cut into blocks of `blockBytes` without regard to items; only its last block, and one that `flush` cut,
+ * is shorter.
  */
 import {
   BACKSLASH,
   firstByte,
   fragment,
+  IN_KEY,
+  IN_VALUE,
+  isSpecial,
   MAX_ESCAPE,
+  type Place,
+  plainEnd,
   put,
   putEscape,
-  putKeyEscape,
   QUOTE,
   SLACK,
-  SLASH,
-  special,
-  specialOrSlash
+  special
 } from "./JsonBytes.ts"
 import type { PgSnapshot } from "./PgSnapshot.ts"
 import type { Projection } from "./Projection.ts"
 
-/** Rows of COPY text: row `i` is `bytes[rows[2i] .. rows[2i + 1])`, its final newline included. Columns are in the projection's order. */
+/**
+ * Rows of COPY text: row `i` is `bytes[rows[2i] .. rows[2i + 1])`, its final newline included. Columns are in the
+ * projection's order.
+ */
 export interface CopyRows {
   readonly bytes: Buffer
   readonly rows: Int32Array
@@ -71,20 +78,21 @@ const MEASURE_BYTES = 65536
 /** A larger scratch buffer is not kept. */
 const KEEP_BYTES = 1 << 20
 
-/** At least the bytes of the item that the row at `from` becomes: close, unlike the bound from its length. */
-const measure = (projection: Projection, input: DataView, from: number): number => {
+/** At least the bytes of the item that a row becomes: close, unlike the bound from its length. */
+const measure = (projection: Projection, input: DataView, from: number, to: number): number => {
   const { fixedBytes, isKey } = projection
   let bytes = fixedBytes + SLACK
   let column = 0
-  for (;; from++) {
-    const byte = input.getUint8(from)
-    if (byte === NEWLINE) return bytes
+  for (;;) {
+    const special = plainEnd(input, from, to)
+    // What is in the key is written twice, and there a slash becomes two.
+    const uses = isKey[column] === 1 ? 3 : 1
+    bytes += uses * (special - from)
+    if (special === to) return bytes
+    const byte = input.getUint8(special)
     if (byte === TAB) column++
-    else {
-      const most = byte === QUOTE ? 2 : byte < 0x20 || byte === BACKSLASH ? MAX_ESCAPE : 1
-      // In the key a slash becomes two.
-      bytes += isKey[column] === 1 ? 3 * most : most
-    }
+    else bytes += uses * (byte === QUOTE ? 2 : MAX_ESCAPE)
+    from = special + 1
   }
 }
 
@@ -95,17 +103,17 @@ const isNull = (input: DataView, from: number): boolean =>
 const sameInJson = (letter: number): boolean =>
   letter === 0x6e || letter === BACKSLASH || letter === 0x74 || letter === 0x72 || letter === 0x62 || letter === 0x66
 
-/** Where the copied field ended: what `putField` and `putKeyField` leave beside the position they return. */
+/** Where the copied field ended: what `putField` leaves beside the position it returns. */
 let fieldEnd = 0
 
 /** Writes the field at `from` as the inside of a JSON string, as far as the TAB or newline that ends it. */
-const putField = (out: DataView, at: number, input: DataView, from: number): number => {
+const putField = (out: DataView, at: number, input: DataView, from: number, place: Place): number => {
   const wordsEnd = input.byteLength - 3
   for (;;) {
     if (from < wordsEnd) {
       const word = input.getInt32(from, true)
       out.setInt32(at, word, true)
-      const mask = special(word)
+      const mask = special(word, place)
       if (mask === 0) {
         from += 4
         at += 4
@@ -128,46 +136,9 @@ const putField = (out: DataView, at: number, input: DataView, from: number): num
         out.setUint8(at + 1, letter)
         at += 2
       } else if (letter === 0x76) at = putEscape(out, at, 0x0b)
-      else if (letter < 0x20 || letter === QUOTE) at = putEscape(out, at, letter)
+      else if (isSpecial(letter, place)) at = putEscape(out, at, letter)
       else out.setUint8(at++, letter)
-    } else if (byte < 0x20 || byte === QUOTE) at = putEscape(out, at, byte)
-    else out.setUint8(at++, byte)
-  }
-}
-
-/** The same for a part of the key: slashes are doubled. */
-const putKeyField = (out: DataView, at: number, input: DataView, from: number): number => {
-  const wordsEnd = input.byteLength - 3
-  for (;;) {
-    if (from < wordsEnd) {
-      const word = input.getInt32(from, true)
-      out.setInt32(at, word, true)
-      const mask = specialOrSlash(word)
-      if (mask === 0) {
-        from += 4
-        at += 4
-        continue
-      }
-      const plain = firstByte(mask)
-      from += plain
-      at += plain
-    }
-    const byte = input.getUint8(from)
-    if (byte === TAB || byte === NEWLINE) {
-      fieldEnd = from
-      return at
-    }
-    from++
-    if (byte === BACKSLASH) {
-      const letter = input.getUint8(from++)
-      if (sameInJson(letter)) {
-        out.setUint8(at, BACKSLASH)
-        out.setUint8(at + 1, letter)
-        at += 2
-      } else if (letter === 0x76) at = putEscape(out, at, 0x0b)
-      else if (letter < 0x20 || letter === QUOTE || letter === SLASH) at = putKeyEscape(out, at, letter)
-      else out.setUint8(at++, letter)
-    } else if (byte < 0x20 || byte === QUOTE || byte === SLASH) at = putKeyEscape(out, at, byte)
+    } else if (isSpecial(byte, place)) at = putEscape(out, at, byte)
     else out.setUint8(at++, byte)
   }
 }
@@ -205,7 +176,7 @@ const putRow = (
       continue
     }
     at = put(out, at, keyQuote)
-    at = putKeyField(out, at, input, start)
+    at = putField(out, at, input, start, IN_KEY)
     out.setUint16(at, 0x5c22)
     at += 2
   }
@@ -217,7 +188,7 @@ const putRow = (
       from += 2
     } else {
       at = put(out, at, i === 0 ? first[i]! : next[i]!)
-      at = putField(out, at, input, from)
+      at = putField(out, at, input, from, IN_VALUE)
       from = fieldEnd
       out.setUint8(at++, QUOTE)
     }
@@ -243,7 +214,9 @@ const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byt
 
 export const make = (projection: Projection, options: SnapshotEncoderOptions): SnapshotEncoder => {
   const { blockBytes, chunkBytes } = options
-  /** The open block, and behind it room for what runs over. Blocks are copied out of it, so this one stays in the cache. */
+  /**
+   * The open block, and behind it room for what runs over. Blocks are copied out of it, so this one stays in the cache.
+   */
   const work = Buffer.allocUnsafeSlow(blockBytes + SPILL_BYTES)
   const workView = viewOf(work)
   /** For a row that might not fit behind the open block. */
@@ -303,7 +276,7 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
         used = end
         while (used >= blockBytes) cut(blockBytes)
       } else {
-        const size = bound <= MEASURE_BYTES ? bound : measure(projection, input, start)
+        const size = bound <= MEASURE_BYTES ? bound : measure(projection, input, start, rows.rows[2 * i + 1]!)
         if (size > large.length || large.length > KEEP_BYTES) {
           large = Buffer.allocUnsafeSlow(Math.max(size, MEASURE_BYTES))
           largeView = viewOf(large)

@@ -22,7 +22,10 @@ const at = { lsn: "26800600", op: 4, xid: 749 }
 const print = (item: ItemEncoder.EncodedItem | undefined): string | undefined =>
   item?.bytes.toString("utf8", item.start, item.end)
 
-/** A table, its columns in the order of some partition, an old and a new row, and which columns the new one leaves out as unchanged. */
+/**
+ * A table, its columns in the order of some partition, an old and a new row, and which columns the new one leaves out
+ * as unchanged.
+ */
 interface Change {
   readonly of: Table
   readonly order: ReadonlyArray<number>
