@@ -72,12 +72,30 @@ const explained = async (error: unknown, directory: string, wanted: number): Pro
   return bavail * bsize > wanted + 1024 * 1024 ? error : new Error(`the disk of ${directory} is full`, { cause: error })
 }
 
+/** LMDB's magic number and the version of its file format, after the header of the first page. */
+const HEADER_AT = 24
+const HEADER = Buffer.of(0xde, 0xc0, 0xef, 0xbe, 2, 0, 0, 0)
+
+/** lmdb ends the process when it opens a file that is not LMDB's, so this looks first. */
+const refuseForeignFile = (file: string): void => {
+  if (!fs.existsSync(file) || fs.statSync(file).size === 0) return
+  const found = Buffer.alloc(HEADER.length)
+  const descriptor = fs.openSync(file, "r")
+  try {
+    fs.readSync(descriptor, found, 0, found.length, HEADER_AT)
+  } finally {
+    fs.closeSync(descriptor)
+  }
+  if (!found.equals(HEADER)) throw new Error(`${file} is not a file of this version of LMDB`)
+}
+
 /** Opens the environment in `directory`, which is made if need be. Throws when another process has it open. */
 export const openEnvironment = (directory: string): LmdbEnvironment => {
   fs.mkdirSync(directory, { recursive: true })
   const real = fs.realpathSync(directory)
   if (openHere.has(real)) throw new Error(`${real} is already open in this process`)
   const file = path.join(real, FILE)
+  refuseForeignFile(file)
   const db = open<Buffer, Buffer>({
     path: file,
     noSubdir: true,
