@@ -33,7 +33,7 @@ export interface LogSlice {
   readonly end: LogOffset
   /** The slice reaches the end of the log as it is known now. Never for a slice from `-1`. */
   readonly upToDate: boolean
-  /** LSN that an up-to-date message after this slice carries. Sampled after the slice was determined. */
+  /** LSN that an up-to-date message after this slice carries: the slice misses nothing of a transaction up to it. */
   readonly lastSeenLsn: Lsn
   readonly body: LogBody
 }

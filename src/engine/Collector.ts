@@ -1,0 +1,292 @@
+/**
+ * Follows the replication stream, in WAL order and one batch at a time: numbers the operations of each transaction, routes every
+ * change to the shapes that it concerns, hands each consumer its part, waits for all of them, and only then says that the engine has
+ * got there. A batch is what one read of the socket completed; a transaction may span many batches, and a batch hold many
+ * transactions.
+ *
+ * After a lost connection the stream is followed again from the last whole transaction; what had come of an unfinished one is
+ * dropped. A transaction that comes twice is dropped (I4).
+ */
+import { Effect } from "effect"
+import * as Lsn from "../domain/Lsn.ts"
+import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
+import type { Relation } from "../domain/Relation.ts"
+import type { RowMessage, WalMessage } from "../domain/WalMessage.ts"
+import { type Action, RowChange, type Transaction } from "./Changes.ts"
+import type { Committer } from "./Committer.ts"
+import type { Consumer, Fragment, Work } from "./Consumer.ts"
+import type { Consumers } from "./Consumers.ts"
+import type { MemoryBudget } from "./MemoryBudget.ts"
+import type { Router } from "./Router.ts"
+import type { ShapeEntry } from "./ShapeCatalog.ts"
+
+export interface CollectorContext {
+  readonly router: Router
+  readonly consumers: Consumers
+  readonly committer: Committer
+  readonly budget: MemoryBudget
+  /** A table's definition has come down the stream: removes the shapes that it no longer fits, and learns what is above the table. */
+  readonly onRelation: (relation: Relation) => Effect.Effect<void>
+  /** A shape's log can't be continued: it is removed, in this turn. */
+  readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
+}
+
+export interface Collector {
+  /** Takes in one batch; completes when all of it is in the consumers' buffers. Calls must not overlap. */
+  readonly process: (messages: ReadonlyArray<WalMessage>) => Effect.Effect<void>
+  /** The connection was lost: drops what came of a transaction without its end. */
+  readonly abort: Effect.Effect<void>
+  /** Commit LSN of the last transaction that every shape has seen. */
+  readonly lastSeen: () => Lsn.Lsn
+  /** Starts at a position, for a source that is followed for the first time or anew. */
+  readonly unsafeReset: (lsn: Lsn.Lsn) => void
+  /** Commit LSN of the transaction that is arriving. */
+  readonly arriving: () => Lsn.Lsn | undefined
+  /**
+   * Whether a transaction that has already gone through the router (before the call of `mark` that returned `since`) is not in a snapshot taken
+   * afterwards: its commit was in the WAL before its session was done with it (H195). Then a shape that was registered in between
+   * would have it neither from the snapshot nor from the stream, and the snapshot must be taken again.
+   */
+  readonly missing: (marks: SnapshotMarks) => boolean
+}
+
+/** How many transactions the collector remembers for `missing`. */
+const RECENT = 1 << 16
+
+interface MutableFragment extends Fragment {
+  readonly changes: Array<RowChange>
+  readonly actions: Array<Action>
+  truncated: boolean
+  commit: boolean
+}
+
+/** One shape's part of the batch that is being taken in. */
+interface Part {
+  readonly fragments: Array<MutableFragment>
+  bytes: number
+}
+
+/** The transaction that is arriving. */
+interface Arriving {
+  readonly transaction: Transaction
+  /** It has been seen before. */
+  readonly skip: boolean
+  op: number
+  /** Shapes that have got something of it. */
+  readonly shapes: Set<ShapeEntry>
+}
+
+/** Memory that a change holds: its values, and as much as its objects take, roughly. */
+const bytesOf = (message: RowMessage): number => {
+  const row = message._tag === "Delete" ? message.old : message.row
+  const last = row.cols.length - 2
+  return 200 + (last < 0 ? 0 : Math.max(0, row.cols[last]! + row.cols[last + 1]! - row.cols[0]!))
+}
+
+const low = (xid: bigint): number => Number(xid & 0xffffffffn)
+
+export const make = (context: CollectorContext): Collector => {
+  const { budget, committer, consumers, router } = context
+  let lastSeen: Lsn.Lsn = 0n
+  let arriving: Arriving | undefined
+  let parts = new Map<ShapeEntry, Part>()
+  /** Where the batch that is being taken in brings the engine to. */
+  let reached: { readonly lsn: Lsn.Lsn; readonly endLsn: Lsn.Lsn; readonly idle: boolean } | undefined
+
+  // --- Transactions that have gone through lately ---
+  const recent = new Set<number>()
+  let newest: number | undefined
+
+  const remember = (xid: number) => {
+    recent.delete(xid)
+    recent.add(xid)
+    if (recent.size > RECENT) for (const oldest of recent) {
+      recent.delete(oldest)
+      break
+    }
+    if (newest === undefined || ((xid - newest) | 0) > 0) newest = xid
+  }
+
+  const missing = (marks: SnapshotMarks): boolean => {
+    const xmax = low(marks.xmax)
+    if (newest !== undefined && ((newest - xmax) | 0) >= 0) {
+      for (const xid of recent) if (((xid - xmax) | 0) >= 0) return true
+    }
+    return marks.xip.some((xid) => recent.has(low(xid)))
+  }
+
+  // --- Taking in: synchronous ---
+  const fragmentOf = (entry: ShapeEntry, transaction: Transaction, bytes: number): MutableFragment => {
+    let part = parts.get(entry)
+    if (!part) parts.set(entry, part = { fragments: [], bytes: 0 })
+    part.bytes += bytes
+    const last = part.fragments[part.fragments.length - 1]
+    if (last?.transaction === transaction) return last
+    const fragment: MutableFragment = { transaction, changes: [], actions: [], truncated: false, commit: false }
+    part.fragments.push(fragment)
+    return fragment
+  }
+
+  let change: RowChange | undefined
+  let changeBytes = 0
+  const found = (entry: ShapeEntry, action: Action) => {
+    if (!arriving || !change || entry.removed) return
+    const fragment = fragmentOf(entry, arriving.transaction, changeBytes)
+    fragment.changes.push(change)
+    fragment.actions.push(action)
+    arriving.shapes.add(entry)
+  }
+  const lost = (entry: ShapeEntry) =>
+    context.unsafeRotate(entry, "a change came without its old row: the table's replica identity is not FULL")
+
+  const takeRow = (message: RowMessage) => {
+    if (!arriving) throw new Error("a row change came outside of a transaction")
+    const op = arriving.op
+    arriving.op += 2
+    if (arriving.skip) return
+    change = new RowChange(message, arriving.transaction, op)
+    changeBytes = bytesOf(message)
+    router.route(message, found, lost)
+  }
+
+  const takeTruncate = (relations: ReadonlyArray<Relation>) => {
+    if (!arriving) throw new Error("a truncate came outside of a transaction")
+    arriving.op += 2
+    if (arriving.skip) return
+    for (const relation of relations) {
+      for (const entry of router.shapesOf(relation.oid)) {
+        fragmentOf(entry, arriving.transaction, 0).truncated = true
+        arriving.shapes.add(entry)
+      }
+    }
+  }
+
+  const takeCommit = (endLsn: Lsn.Lsn) => {
+    if (!arriving) throw new Error("a commit came outside of a transaction")
+    const { shapes, skip, transaction } = arriving
+    arriving = undefined
+    if (skip) return
+    for (const entry of shapes) if (!entry.removed) fragmentOf(entry, transaction, 0).commit = true
+    reached = { lsn: transaction.lsn, endLsn, idle: false }
+  }
+
+  const takeKeepalive = (walEnd: Lsn.Lsn) => {
+    if (arriving) return
+    reached = reached
+      ? { ...reached, endLsn: Lsn.max(reached.endLsn, walEnd) }
+      : { lsn: committer.position()?.lsn ?? lastSeen, endLsn: walEnd, idle: true }
+  }
+
+  /** Takes in messages from `from` on; returns where it stopped: behind the last, or at a Relation, which needs an Effect. */
+  const take = (messages: ReadonlyArray<WalMessage>, from: number): number => {
+    for (let i = from; i < messages.length; i++) {
+      const message = messages[i]!
+      switch (message._tag) {
+        case "Begin":
+          arriving = {
+            transaction: { lsn: message.lsn, lsnText: String(message.lsn), xid: message.xid },
+            skip: message.lsn <= lastSeen,
+            op: 0,
+            shapes: new Set()
+          }
+          remember(message.xid)
+          break
+        case "Insert":
+        case "Update":
+        case "Delete":
+          takeRow(message)
+          break
+        case "Truncate":
+          takeTruncate(message.relations)
+          break
+        case "Commit":
+          takeCommit(message.endLsn)
+          break
+        case "Keepalive":
+          takeKeepalive(message.walEnd)
+          break
+        case "Relation":
+          return i
+      }
+    }
+    return messages.length
+  }
+
+  // --- Handing out ---
+  const advance = (position: typeof reached) => {
+    if (!position) return
+    if (!position.idle) lastSeen = Lsn.max(lastSeen, position.lsn)
+    committer.unsafeAdvance(position.lsn, position.endLsn, position.idle)
+  }
+
+  /** Gives each consumer its work and completes when all have done it. */
+  const offerAll = (works: ReadonlyArray<{ readonly consumer: Consumer; readonly work: Work }>) =>
+    Effect.async<void>((resume) => {
+      let left = works.length
+      const done = () => {
+        if (--left === 0) resume(Effect.void)
+      }
+      for (const { consumer, work } of works) consumer.unsafeOffer(work, done)
+    })
+
+  const deliver = Effect.gen(function*() {
+    const batch = parts
+    const position = reached
+    parts = new Map()
+    reached = undefined
+    const works: Array<{ readonly consumer: Consumer; readonly work: Work }> = []
+    for (const [entry, { bytes, fragments }] of batch) {
+      if (entry.removed) continue
+      const consumer = yield* consumers.get(entry)
+      if (consumer) works.push({ consumer, work: { _tag: "Fragments", fragments, bytes } })
+    }
+    if (works.length === 0) advance(position)
+    else {
+      // Within the boundary: the position and the entries that it covers go into one commit.
+      yield* committer.boundary.withPermits(1)(
+        Effect.uninterruptible(Effect.map(offerAll(works), () => advance(position)))
+      )
+    }
+    yield* budget.awaitRoom
+  })
+
+  const process = Effect.fnUntraced(function*(messages: ReadonlyArray<WalMessage>) {
+    let next = 0
+    while (next < messages.length) {
+      next = take(messages, next)
+      const stop = messages[next]
+      if (stop?._tag === "Relation") {
+        yield* context.onRelation(stop.relation)
+        next += 1
+      }
+    }
+    yield* deliver
+  })
+
+  return {
+    process,
+    abort: Effect.gen(function*() {
+      const shapes = arriving?.shapes
+      arriving = undefined
+      parts = new Map()
+      reached = undefined
+      const works: Array<{ readonly consumer: Consumer; readonly work: Work }> = []
+      for (const entry of shapes ?? []) {
+        const consumer = yield* consumers.get(entry)
+        if (consumer) works.push({ consumer, work: { _tag: "Abort" } })
+      }
+      if (works.length > 0) yield* offerAll(works)
+    }),
+    lastSeen: () => lastSeen,
+    arriving: () => arriving?.transaction.lsn,
+    missing,
+    unsafeReset: (lsn) => {
+      lastSeen = lsn
+      arriving = undefined
+      parts = new Map()
+      reached = undefined
+      recent.clear()
+      newest = undefined
+    }
+  }
+}

@@ -1,0 +1,217 @@
+/**
+ * Group commit: what every consumer and snapshot has pending goes into the store in one transaction, with the position in the
+ * WAL that it brings all shapes to (D4).
+ *
+ * A commit is cut at a boundary of the stream: the collector holds `boundary` while a batch is on its way through the
+ * consumers, so the applied position and the entries always belong together. A commit that fails is tried again until it
+ * succeeds; nothing is dropped, and the memory budget stops the stream meanwhile. Positions are reported durable, in order, only
+ * after the store has flushed them (I1).
+ */
+import { Deferred, Effect, Schedule, type Scope } from "effect"
+import type { StorageError } from "../domain/Errors.ts"
+import * as Lsn from "../domain/Lsn.ts"
+import type { AppliedPosition, ShapeStorage, StoreOp } from "../storage/ShapeStorage.ts"
+import type { MemoryBudget } from "./MemoryBudget.ts"
+
+/** Something that gathers entries between commits: a consumer. */
+export interface CommitSource {
+  /** Takes what is pending, in one synchronous turn. `done` is called once readers can see it. */
+  readonly unsafeCut: () => { readonly ops: ReadonlyArray<StoreOp>; readonly unfinished: boolean; readonly done: () => void } | undefined
+}
+
+export interface Committer {
+  /** Adds ops to the next commit. Completes when readers see them. `bytes` is what they hold in memory until then. */
+  readonly enqueue: (ops: ReadonlyArray<StoreOp>, bytes: number) => Effect.Effect<void>
+  /** Adds ops to the next commit, which is at the latest the one that carries the next position. */
+  readonly unsafeEnqueue: (ops: ReadonlyArray<StoreOp>) => void
+  /** The source has something pending. */
+  readonly unsafeDirty: (source: CommitSource) => void
+  /** The stream has got to this position: it goes with the next commit. An idle one (`endLsn` alone has moved) may wait for a second. */
+  readonly unsafeAdvance: (lsn: Lsn.Lsn, endLsn: Lsn.Lsn, idle: boolean) => void
+  /** Where the stream has got to; `undefined` before it was first followed. */
+  readonly position: () => AppliedPosition | undefined
+  /** Starts over at a position, for a source that is followed for the first time or anew. */
+  readonly unsafeReset: (position: AppliedPosition) => void
+  /** Commits what is pending now, without waiting for the group; completes when readers see it. */
+  readonly flush: Effect.Effect<void>
+  /** Held by the collector while a batch is under way. */
+  readonly boundary: Effect.Semaphore
+  /** Called with each position that has become durable. */
+  readonly onDurable: (listener: ((endLsn: Lsn.Lsn) => void) | undefined) => void
+  /** False while the store refuses commits. */
+  readonly healthy: () => boolean
+}
+
+export interface CommitterOptions {
+  /** How long a commit waits for company, in milliseconds. */
+  readonly groupMillis: number
+  /** Pending bytes at which a commit no longer waits. */
+  readonly groupBytes: number
+  /** How long a position that moved while nothing was written may wait, in milliseconds. */
+  readonly idleMillis: number
+}
+
+export const defaults: CommitterOptions = { groupMillis: 3, groupBytes: 1 << 20, idleMillis: 1000 }
+
+const retryCommit = Schedule.exponential("50 millis", 2).pipe(Schedule.union(Schedule.spaced("2 seconds")))
+
+export const make = Effect.fnUntraced(function*(
+  storage: ShapeStorage["Type"],
+  budget: MemoryBudget,
+  initial: AppliedPosition | undefined,
+  options: CommitterOptions = defaults
+): Effect.fn.Return<Committer, never, Scope.Scope> {
+  const boundary = Effect.unsafeMakeSemaphore(1)
+  const work = Effect.unsafeMakeLatch(false)
+  const urgent = Effect.unsafeMakeLatch(false)
+  const flushWork = Effect.unsafeMakeLatch(false)
+  const dirty = new Set<CommitSource>()
+  let ops: Array<StoreOp> = []
+  let opBytes = 0
+  const fiberId = yield* Effect.fiberId
+  let visible = Deferred.unsafeMake<void>(fiberId)
+  let position = initial
+  let positionDirty = false
+  let unfinished = false
+  let healthy = true
+  let committed = initial?.endLsn
+  let listener: ((endLsn: Lsn.Lsn) => void) | undefined
+  let inFlight: ReturnType<typeof cut> | undefined
+
+  const hurry = () => {
+    work.unsafeOpen()
+    urgent.unsafeOpen()
+  }
+
+  /** Everything pending, as one commit, and what to do once it is visible. */
+  const cut = () => {
+    work.unsafeClose()
+    urgent.unsafeClose()
+    const batch = ops
+    const bytes = opBytes
+    const waiting = visible
+    const applied = positionDirty ? position : undefined
+    const dones: Array<() => void> = []
+    let openEntries = false
+    ops = []
+    opBytes = 0
+    visible = Deferred.unsafeMake(fiberId)
+    positionDirty = false
+    for (const source of dirty) {
+      const taken = source.unsafeCut()
+      if (!taken) continue
+      for (const op of taken.ops) batch.push(op)
+      openEntries ||= taken.unfinished
+      dones.push(taken.done)
+    }
+    dirty.clear()
+    // Entries of an unfinished transaction stay unfinished until a position past it is committed.
+    unfinished = openEntries || (unfinished && !applied)
+    return { commit: { ops: batch, ...(applied ? { applied } : {}), unfinished }, applied, bytes, waiting, dones }
+  }
+
+  const finish = (taken: ReturnType<typeof cut>) => {
+    inFlight = undefined
+    healthy = true
+    budget.release(taken.bytes)
+    for (const done of taken.dones) done()
+    if (taken.applied) {
+      committed = taken.applied.endLsn
+      flushWork.unsafeOpen()
+    }
+    Deferred.unsafeDone(taken.waiting, Effect.void)
+  }
+
+  // A cut that could not be stored stays in flight, also when this is interrupted: nothing later may be committed before it. Storing it twice changes nothing.
+  const commitOnce = Effect.gen(function*() {
+    const taken = inFlight ?? (inFlight = yield* boundary.withPermits(1)(Effect.sync(cut)))
+    if (taken.commit.ops.length > 0 || taken.applied) {
+      yield* storage.commit(taken.commit).pipe(
+        Effect.tapError((error) => {
+          healthy = false
+          return Effect.logError("the store refused a commit; it is tried again", error)
+        }),
+        Effect.retry(retryCommit),
+        Effect.orDie
+      )
+    }
+    finish(taken)
+  })
+
+  const awaitCompany = Effect.raceFirst(Effect.sleep(options.groupMillis), urgent.await)
+
+  const flushDurable = Effect.gen(function*() {
+    yield* flushWork.await
+    flushWork.unsafeClose()
+    const reached = committed
+    yield* storage.flushed
+    if (reached !== undefined) listener?.(reached)
+  }).pipe(
+    Effect.tapError((error: StorageError) => {
+      flushWork.unsafeOpen()
+      return Effect.logError("the store could not be flushed; it is tried again", error)
+    }),
+    Effect.retry(retryCommit),
+    Effect.orDie
+  )
+
+  const enqueue: Committer["enqueue"] = (added, bytes) =>
+    Effect.suspend(() => {
+      for (const op of added) ops.push(op)
+      opBytes += bytes
+      budget.add(bytes)
+      if (opBytes >= options.groupBytes) hurry()
+      else work.unsafeOpen()
+      return Deferred.await(visible)
+    })
+
+  const flush = Effect.suspend(() => {
+    hurry()
+    return Deferred.await(visible)
+  })
+
+  // The last commit comes after everything that feeds the committer has ended; then what is visible is made durable.
+  yield* Effect.addFinalizer(() =>
+    commitOnce.pipe(
+      Effect.andThen(storage.flushed),
+      Effect.timeoutFail({ duration: "5 seconds", onTimeout: () => new Error("the last commit took too long") }),
+      Effect.catchAll((error) => Effect.logError("the last commit failed; Postgres will send its transactions again", error))
+    )
+  )
+  yield* Effect.forkScoped(Effect.forever(work.await.pipe(Effect.andThen(awaitCompany), Effect.andThen(commitOnce))))
+  yield* Effect.forkScoped(Effect.forever(flushDurable))
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(options.idleMillis), Effect.sync(() => {
+    if (positionDirty) work.unsafeOpen()
+  }))))
+
+  return {
+    enqueue,
+    flush,
+    boundary,
+    unsafeEnqueue: (added) => {
+      for (const op of added) ops.push(op)
+      work.unsafeOpen()
+    },
+    unsafeDirty: (source) => {
+      dirty.add(source)
+      if (budget.used() >= options.groupBytes) hurry()
+      else work.unsafeOpen()
+    },
+    unsafeAdvance: (lsn, endLsn, idle) => {
+      if (!position || (endLsn <= position.endLsn && lsn <= position.lsn)) return
+      position = { ...position, lsn: Lsn.max(position.lsn, lsn), endLsn: Lsn.max(position.endLsn, endLsn) }
+      positionDirty = true
+      if (!idle) work.unsafeOpen()
+    },
+    position: () => position,
+    unsafeReset: (next) => {
+      position = next
+      positionDirty = true
+      work.unsafeOpen()
+    },
+    onDurable: (next) => {
+      listener = next
+    },
+    healthy: () => healthy
+  }
+})

@@ -1,0 +1,325 @@
+/**
+ * A consumer: the scoped fiber that writes one shape's log (DESIGN D1, D3).
+ *
+ * It acquires, in this order, the buffer, its entry in the registry, and the flush; so however it ends, the scope's finalizers
+ * flush, then clear the registry `Ref`, then release the buffer. What readers no longer find in the registry or in the buffer is
+ * therefore in the store.
+ *
+ * The collector gives it the parts of transactions that concern its shape, in WAL order; it drops what its snapshot or its
+ * log has already, encodes the rest and appends it. A transaction becomes visible as a whole, with its commit.
+ */
+import { Effect, HashMap, Option, Ref, type Scope } from "effect"
+import type { StorageError } from "../domain/Errors.ts"
+import * as LogBlock from "../domain/LogBlock.ts"
+import * as LogOffset from "../domain/LogOffset.ts"
+import { sees, type SnapshotMarks } from "../domain/PgSnapshot.ts"
+import type { ShapeStorage } from "../storage/ShapeStorage.ts"
+import type { Action, RowChange, Transaction } from "./Changes.ts"
+import type { Committer, CommitSource } from "./Committer.ts"
+import { LogWriter } from "./LogWriter.ts"
+import type { MemoryBudget } from "./MemoryBudget.ts"
+import * as ShapeBuffer from "./ShapeBuffer.ts"
+import type { ShapeEntry } from "./ShapeCatalog.ts"
+
+/** What a transaction, or the part of it that one batch of the stream brought, does to a shape. */
+export interface Fragment {
+  readonly transaction: Transaction
+  readonly changes: ReadonlyArray<RowChange>
+  /** What each change means for this shape. */
+  readonly actions: ReadonlyArray<Action>
+  /** The table was emptied in it: the log can't say so, the shape is rotated. */
+  readonly truncated: boolean
+  /** The transaction ends with this fragment. */
+  readonly commit: boolean
+}
+
+export type Work =
+  | { readonly _tag: "Fragments"; readonly fragments: ReadonlyArray<Fragment>; readonly bytes: number }
+  /** The shape's snapshot was taken: from now on transactions can be told apart. */
+  | { readonly _tag: "SnapshotTaken"; readonly marks: SnapshotMarks }
+  /** The connection was lost inside a transaction, which will be sent again from its beginning. */
+  | { readonly _tag: "Abort" }
+
+/** A committed transaction as a subscriber of a shape sees it. */
+export interface Appended {
+  /** Offset of the transaction's last entry in the shape's log. */
+  readonly end: LogOffset.LogOffset
+  readonly fragments: ReadonlyArray<Fragment>
+}
+
+/** Called in the consumer's turn, in order, once per transaction, after its entries can be read. Must not throw or wait. */
+export type Subscriber = (appended: Appended) => void
+
+export interface ConsumerState {
+  /** Offset of the last committed transaction's last entry. */
+  readonly offset: LogOffset.LogOffset
+  readonly subscribers: ReadonlyArray<Subscriber>
+}
+
+export interface Consumer {
+  readonly entry: ShapeEntry
+  readonly buffer: ShapeBuffer.ShapeBuffer
+  /**
+   * Adds a subscriber and returns the offset of the last committed transaction, in one atomic step: everything up to that offset is
+   * to be read from the log, everything after it is delivered, nothing twice and nothing never (D3).
+   */
+  readonly subscribe: (subscriber: Subscriber) => Effect.Effect<LogOffset.LogOffset>
+  readonly unsubscribe: (subscriber: Subscriber) => Effect.Effect<void>
+  /** Queues work; `done` is called exactly once: when it was done, or will never be. */
+  readonly unsafeOffer: (work: Work, done: () => void) => void
+  /** Nothing is queued, half done or not yet stored: it may end and nobody would notice. */
+  readonly isIdle: () => boolean
+  /** Clock time of the last work, in milliseconds. */
+  readonly lastActive: () => number
+}
+
+/** Consumers by handle: the one place where a reader finds a shape's buffer. */
+export type Registry = Ref.Ref<HashMap.HashMap<string, Consumer>>
+
+/** What a consumer needs of the engine. */
+export interface ConsumerContext {
+  readonly registry: Registry
+  readonly committer: Committer
+  readonly storage: ShapeStorage["Type"]
+  readonly budget: MemoryBudget
+  /** Bytes after which a chunk of the log is closed. */
+  readonly chunkBytes: number
+  /** Clock time in milliseconds. */
+  readonly now: () => number
+  /** How long a consumer that ends waits for its entries to be stored, in milliseconds. */
+  readonly flushMillis: number
+  /** The shape's log can't be continued: removes the shape, in this turn. */
+  readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
+}
+
+interface Queued {
+  readonly work: Work
+  readonly done: () => void
+}
+
+/** The last stored block of a shape's log: small ones are stored anew with what follows. */
+const lastBlock = Effect.fnUntraced(function*(entry: ShapeEntry, storage: ShapeStorage["Type"]) {
+  const { end } = entry.head
+  if (end.tx === 0n) return undefined
+  const before = end.op > 0 ? LogOffset.make(end.tx, end.op - 1) : LogOffset.make(end.tx - 1n, Infinity)
+  return Option.getOrUndefined(Option.map(yield* storage.logBlock(entry.id, before), LogBlock.decode))
+})
+
+/**
+ * Acquires a consumer in the scope, in the order of D1, and returns it with the loop that is its fiber. The loop ends only by failing or being interrupted; a
+ * failure means that the shape's log can't be continued.
+ */
+export const acquire = Effect.fnUntraced(function*(
+  entry: ShapeEntry,
+  context: ConsumerContext
+): Effect.fn.Return<{ readonly consumer: Consumer; readonly loop: Effect.Effect<never> }, StorageError, Scope.Scope> {
+  const { budget, committer, registry } = context
+  const tail = yield* lastBlock(entry, context.storage)
+
+  // --- Buffer: acquired first, released last ---
+  const buffer = yield* Effect.acquireRelease(
+    Effect.sync(() => ShapeBuffer.make(entry.handle, entry.head.end)),
+    (buffer) => buffer.release
+  )
+
+  const state = yield* Ref.make<ConsumerState>({ offset: entry.head.end, subscribers: [] })
+  const arrived = Effect.unsafeMakeLatch(false)
+  const queue: Array<Queued> = []
+  let closed = false
+  const writer = new LogWriter(entry, context.chunkBytes, tail)
+  /** Work that came before the snapshot was taken. */
+  let early: Array<Work> | undefined = entry.snapshot._tag === "Waiting" && !entry.filter ? [] : undefined
+  let open: { readonly transaction: Transaction; readonly skip: boolean; readonly fragments: Array<Fragment> } | undefined
+  let offset = entry.head.end
+  let pendingBytes = 0
+  let lastActive = context.now()
+
+  const source: CommitSource = {
+    unsafeCut: () => {
+      const bytes = pendingBytes
+      pendingBytes = 0
+      const cut = entry.removed ? undefined : writer.cut()
+      if (!cut) {
+        budget.release(bytes)
+        return undefined
+      }
+      return {
+        ops: cut.ops,
+        unfinished: cut.unfinished,
+        done: () => {
+          budget.release(bytes)
+          const stored = cut.aborts === writer.aborts ? cut.stored : cut.storedVisible
+          entry.head = cut.head
+          entry.pendingChunkEnds = entry.pendingChunkEnds.filter((end) => LogOffset.lessThan(stored, end))
+          buffer.unsafeFlushed(stored)
+        }
+      }
+    }
+  }
+
+  const skips = (transaction: Transaction): boolean => {
+    if (transaction.lsn === entry.skipTransaction || transaction.lsn <= offset.tx) return true
+    const filter = entry.filter
+    if (!filter) return false
+    if (transaction.lsn < filter.lsn) return sees(filter, transaction.xid)
+    entry.filter = undefined
+    return false
+  }
+
+  /** Writes one fragment; returns its transaction if it ends here and did something to the shape. */
+  const write = (fragment: Fragment): Appended | undefined => {
+    const { transaction } = fragment
+    if (open?.transaction !== transaction) {
+      open = { transaction, skip: skips(transaction), fragments: [] }
+      if (!open.skip) writer.begin()
+    }
+    if (!open.skip) {
+      const { actions, changes } = fragment
+      if (fragment.truncated) {
+        context.unsafeRotate(entry, "its table was truncated")
+        return undefined
+      }
+      for (let i = 0; i < changes.length; i++) {
+        const encoded = changes[i]!.encode(entry.projection, actions[i]!)
+        if (encoded) writer.write(encoded, transaction.lsn)
+      }
+      open.fragments.push(fragment)
+    }
+    if (!fragment.commit) return undefined
+    const { fragments, skip } = open
+    open = undefined
+    return skip || !writer.commit() ? undefined : { end: writer.end, fragments }
+  }
+
+  /** Makes what was written visible: in the buffer, then in the state, and only then to those who wait for it (I8). */
+  const publish = (transactions: ReadonlyArray<Appended>): Effect.Effect<void> => {
+    const blocks = writer.take()
+    if (blocks.length > 0) {
+      let bytes = 0
+      for (const { block } of blocks) bytes += LogBlock.encodedBytes(block)
+      pendingBytes += bytes
+      budget.add(bytes)
+    }
+    if (blocks.length === 0 && transactions.length === 0) return Effect.void
+    buffer.unsafeAppend(blocks, writer.end)
+    committer.unsafeDirty(source)
+    if (transactions.length === 0) return Effect.void
+    offset = writer.end
+    return Effect.map(
+      Ref.modify(state, (current) => [current.subscribers, { ...current, offset: writer.end }]),
+      (subscribers) => {
+        for (const transaction of transactions) for (const subscriber of subscribers) subscriber(transaction)
+        entry.wake(offset)
+      }
+    )
+  }
+
+  const writeAll = (fragments: ReadonlyArray<Fragment>): Effect.Effect<void> => {
+    const transactions: Array<Appended> = []
+    for (const fragment of fragments) {
+      const transaction = write(fragment)
+      if (transaction) transactions.push(transaction)
+    }
+    return publish(transactions)
+  }
+
+  const abort = () => {
+    if (open && !open.skip) {
+      buffer.unsafeAbort()
+      if (writer.abort()) committer.unsafeEnqueue([{ _tag: "TruncateLog", shape: entry.id, after: offset }])
+      entry.pendingChunkEnds = entry.pendingChunkEnds.filter((end) => LogOffset.lessOrEqual(end, offset))
+    }
+    open = undefined
+  }
+
+  const handle = (work: Work): Effect.Effect<void> => {
+    if (entry.removed) return Effect.void
+    if (early && work._tag !== "SnapshotTaken") {
+      // The bytes stay counted until the work is done.
+      if (work._tag === "Fragments") budget.add(work.bytes)
+      early.push(work)
+      return Effect.void
+    }
+    switch (work._tag) {
+      case "Fragments":
+        return writeAll(work.fragments)
+      case "Abort":
+        return Effect.sync(abort)
+      case "SnapshotTaken": {
+        entry.filter = work.marks
+        const before = early ?? []
+        early = undefined
+        return Effect.forEach(before, (earlier) => {
+          if (earlier._tag === "Fragments") budget.release(earlier.bytes)
+          return handle(earlier)
+        }, { discard: true })
+      }
+    }
+  }
+
+  const finish = ({ done, work }: Queued) => {
+    if (work._tag === "Fragments") budget.release(work.bytes)
+    done()
+  }
+
+  const consumer: Consumer = {
+    entry,
+    buffer,
+    subscribe: (subscriber) =>
+      Ref.modify(state, (current) => [current.offset, { ...current, subscribers: [...current.subscribers, subscriber] }]),
+    unsubscribe: (subscriber) =>
+      Ref.update(state, (current) => ({ ...current, subscribers: current.subscribers.filter((other) => other !== subscriber) })),
+    unsafeOffer: (work, done) => {
+      if (closed) return done()
+      if (work._tag === "Fragments") budget.add(work.bytes)
+      lastActive = context.now()
+      queue.push({ work, done })
+      arrived.unsafeOpen()
+    },
+    isIdle: () => queue.length === 0 && !open && !early && pendingBytes === 0 && !writer.hasPending && buffer.isStored(),
+    lastActive: () => lastActive
+  }
+
+  // --- Work that will never be done is settled as done: nobody may wait for a consumer that has ended ---
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      closed = true
+      for (const queued of queue.splice(0)) finish(queued)
+      for (const work of early ?? []) if (work._tag === "Fragments") budget.release(work.bytes)
+      if (pendingBytes > 0) budget.release(pendingBytes)
+    })
+  )
+
+  // --- Registry entry: cleared after the flush, before the buffer is released ---
+  yield* Effect.acquireRelease(
+    Ref.update(registry, HashMap.set(entry.handle, consumer)),
+    () => Ref.update(registry, (consumers) => Option.contains(HashMap.get(consumers, entry.handle), consumer) ? HashMap.remove(consumers, entry.handle) : consumers)
+  )
+
+  // --- Flush: acquired last, runs first ---
+  yield* Effect.addFinalizer(() =>
+    Effect.suspend(() => {
+      abort()
+      return entry.removed || (pendingBytes === 0 && !writer.hasPending && buffer.isStored()) ? Effect.void : committer.flush
+    }).pipe(
+      Effect.timeoutOption(context.flushMillis),
+      Effect.flatMap(Option.match({
+        onNone: () => Effect.logError("a shape's last entries could not be stored in time; Postgres will send them again"),
+        onSome: () => Effect.void
+      })),
+      Effect.annotateLogs({ module: "Consumer", shape: entry.handle })
+    )
+  )
+
+  // What has been taken up is carried through: interruption finds the consumer between two pieces of work.
+  const drain = Effect.uninterruptible(Effect.whileLoop({
+    while: () => queue.length > 0,
+    body: () => Effect.suspend(() => handle(queue[0]!.work)),
+    step: () => finish(queue.shift()!)
+  }))
+  const loop = Effect.forever(Effect.flatMap(arrived.await, () => {
+    arrived.unsafeClose()
+    return drain
+  }))
+  return { consumer, loop }
+})

@@ -1,0 +1,349 @@
+/**
+ * The engine: everything between the source, the store and `ShapeEngine`.
+ *
+ * Sections stand in the order in which they are built, and so in the reverse of the order in which they stop: the stream first, then
+ * the consumers, which flush, then the committer with its last commit.
+ */
+import { Cause, Context, Deferred, Effect, Fiber, FiberSet, Layer, Option, Schedule } from "effect"
+import * as ElectricSchema from "../domain/ElectricSchema.ts"
+import { ShapeGone, SnapshotFailed, type StorageError } from "../domain/Errors.ts"
+import * as Lsn from "../domain/Lsn.ts"
+import type { Relation, TableInfo } from "../domain/Relation.ts"
+import { identity, type ShapeDefinition, type ShapeRequest } from "../domain/ShapeDefinition.ts"
+import { Catalog } from "../source/Catalog.ts"
+import { Publication } from "../source/Publication.ts"
+import { type ReplicationConnection, type ReplicationError, ReplicationStream } from "../source/ReplicationStream.ts"
+import { SnapshotQuery } from "../source/SnapshotQuery.ts"
+import { ShapeStorage } from "../storage/ShapeStorage.ts"
+import * as Collector from "./Collector.ts"
+import * as Committer from "./Committer.ts"
+import * as Consumers from "./Consumers.ts"
+import * as MemoryBudget from "./MemoryBudget.ts"
+import * as ResolveDefinition from "./ResolveDefinition.ts"
+import * as Router from "./Router.ts"
+import { fitsRelation, fitsTable } from "./SchemaWatch.ts"
+import * as ShapeCatalog from "./ShapeCatalog.ts"
+import { ShapeEntry } from "./ShapeCatalog.ts"
+import { type EngineStatus, ShapeEngine } from "./ShapeEngine.ts"
+import * as ShapeReader from "./ShapeReader.ts"
+import * as Snapshotter from "./Snapshotter.ts"
+
+/**
+ * Fails when the source can't be followed and trying again is of no use: a wrong password, `wal_level`, a missing privilege. Whoever runs the
+ * engine decides what then becomes of the process; what is stored is still served.
+ */
+export class EngineFailure
+  extends Context.Tag("shapelog/engine/EngineFailure")<EngineFailure, Effect.Effect<never, ReplicationError>>()
+{}
+
+export interface EngineOptions {
+  /** Bytes of JSON after which a chunk of a log or snapshot is closed. */
+  readonly chunkBytes: number
+  /** Bytes that may be on their way from the stream to the store. */
+  readonly memoryBytes: number
+  /** After how long without work a consumer ends, in milliseconds. */
+  readonly idleMillis: number
+  /** How many snapshots are taken at a time. */
+  readonly concurrentSnapshots: number
+  /** `server_version_num` of the source. */
+  readonly serverVersion: number
+  /** How often the catalog is compared with what shapes were made from, in milliseconds. */
+  readonly reconcileMillis: number
+  readonly committer: Committer.CommitterOptions
+}
+
+export const defaults: Omit<EngineOptions, "serverVersion"> = {
+  chunkBytes: 10 * 1024 * 1024,
+  memoryBytes: 32 * 1024 * 1024,
+  idleMillis: 30_000,
+  concurrentSnapshots: 10,
+  reconcileMillis: 60_000,
+  committer: Committer.defaults
+}
+
+const FLUSH_MILLIS = 5000
+/** Requests whose shape is remembered without asking the catalog. */
+const MAX_REQUESTS = 20_000
+
+const retryCatalog = Schedule.exponential("500 millis", 1.5).pipe(Schedule.union(Schedule.spaced("10 seconds")))
+
+/** A 31-bit hash of a shape's identity: the first half of its handle. */
+const hash = (text: string): number => {
+  let h = 0x811c9dc5
+  for (let i = 0; i < text.length; i++) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193)
+  return h >>> 1
+}
+
+/** How long a connection must have lasted for the next failure to count as the first (H103). */
+const STABLE_MILLIS = 5000
+
+const make = Effect.fnUntraced(function*(options: EngineOptions) {
+  const storage = yield* ShapeStorage
+  const catalog = yield* Catalog
+  const publication = yield* Publication
+  const stream = yield* ReplicationStream
+  const snapshots = yield* SnapshotQuery
+  const clock = yield* Effect.clock
+
+  const stored = yield* storage.load
+  const shapes = ShapeCatalog.make()
+  const router = Router.make()
+  const budget = MemoryBudget.make(options.memoryBytes)
+  const requests = new Map<string, ShapeEntry>()
+  const active = yield* Deferred.make<void>()
+  const failed = yield* Deferred.make<never, ReplicationError>()
+  let status: EngineStatus = "starting"
+  let nextId = stored.nextId
+  let lastMicros = 0n
+
+  // --- Committer: outlives everything that has something to store ---
+  const committer = yield* Committer.make(storage, budget, stored.applied, options.committer)
+
+  // --- Background work of removals: interrupted only after the consumers have ended ---
+  const background = yield* FiberSet.makeRuntime<never>()
+
+  /** Removes a shape in this turn; what it leaves behind is cleared up afterwards. False when it was removed before. */
+  const unsafeRemove = (entry: ShapeEntry): boolean => {
+    if (!shapes.remove(entry)) return false
+    router.remove(entry)
+    // With this turn's position or before it: a restart must not find a shape that missed what removed it.
+    committer.unsafeEnqueue([{ _tag: "RemoveShape", shape: entry.id }])
+    const taking = taken.get(entry)
+    background(Effect.zipRight(taking ? Fiber.interrupt(taking) : Effect.void, consumers.stop(entry)))
+    return true
+  }
+
+  const unsafeRotate = (entry: ShapeEntry, reason: string) => {
+    if (unsafeRemove(entry)) background(Effect.logInfo(`shape ${entry.handle} of ${describe(entry.definition)} is rotated: ${reason}`))
+  }
+
+  // --- Consumers: end by flushing, so before the committer ---
+  const consumers = yield* Consumers.make(
+    {
+      committer,
+      storage,
+      budget,
+      chunkBytes: options.chunkBytes,
+      now: () => clock.unsafeCurrentTimeMillis(),
+      flushMillis: FLUSH_MILLIS,
+      unsafeRotate
+    },
+    { idleMillis: options.idleMillis },
+    (entry, cause) =>
+      Effect.zipRight(
+        entry.removed ? Effect.void : Effect.logError(`the consumer of shape ${entry.handle} failed`, cause),
+        Effect.sync(() => unsafeRotate(entry, "its consumer failed"))
+      )
+  )
+  const reader = ShapeReader.make({ registry: consumers.registry, storage, lastSeen: () => collector.lastSeen() })
+
+  // --- Shapes that were kept ---
+  for (const { head, record } of stored.shapes) {
+    if (!record.snapshot) {
+      committer.unsafeEnqueue([{ _tag: "RemoveShape", shape: record.id }])
+      continue
+    }
+    const entry = new ShapeEntry(record, head, shapes.projection(record.definition), "")
+    entry.stale = true
+    shapes.add(entry)
+    router.add(entry)
+    if (stored.unfinished) committer.unsafeEnqueue([{ _tag: "TruncateLog", shape: entry.id, after: entry.head.end }])
+  }
+  if (stored.unfinished) yield* committer.flush
+
+  // --- Collector ---
+  /** What stands above a table, and which of the shapes that follow it no longer fit it. */
+  const onRelation = (relation: Relation): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      yield* catalog.forget(relation.oid)
+      const table = yield* catalog.tableByOid(relation.oid)
+      router.setAncestors(relation.oid, Option.match(table, { onNone: () => [], onSome: ({ ancestors }) => ancestors }))
+      for (const entry of router.shapesOf(relation.oid)) {
+        if (fitsRelation(entry.definition, relation)) entry.stale = true
+        else unsafeRotate(entry, "its table was altered")
+      }
+    }).pipe(
+      Effect.tapError((error) => Effect.logWarning("the stream waits for the catalog", error)),
+      Effect.retry(retryCatalog),
+      Effect.orDie
+    )
+  const collector = Collector.make({ router, consumers, committer, budget, onRelation, unsafeRotate })
+  if (stored.applied) collector.unsafeReset(stored.applied.lsn)
+
+  // --- Snapshots ---
+  const taken = new Map<ShapeEntry, Fiber.RuntimeFiber<void>>()
+  const snapshotFibers = yield* FiberSet.make<void>()
+  const snapshotter: Snapshotter.SnapshotterContext = {
+    publication,
+    snapshots,
+    router,
+    consumers,
+    collector,
+    committer,
+    chunkBytes: options.chunkBytes,
+    permits: Effect.unsafeMakeSemaphore(options.concurrentSnapshots)
+  }
+
+  const takeSnapshot = (entry: ShapeEntry, table: TableInfo) =>
+    Snapshotter.take(entry, table, snapshotter).pipe(
+      Effect.catchAllDefect((defect) =>
+        Effect.zipRight(
+          Effect.logError("a snapshot failed unexpectedly", defect),
+          new SnapshotFailed({ reason: "unknown", detail: "Unexpected error while creating snapshot" })
+        )
+      ),
+      Effect.catchTag("SnapshotFailed", (error) =>
+        Effect.gen(function*() {
+          if (entry.removed) return
+          yield* Effect.logWarning(`the snapshot of ${describe(entry.definition)} failed: ${error.detail}`)
+          if (error.reason === "schema_changed") yield* catalog.forget(entry.definition.tableOid)
+          entry.snapshot = { _tag: "Failed", error }
+          unsafeRemove(entry)
+        })),
+      Effect.ensuring(Effect.sync(() => taken.delete(entry))),
+      Effect.annotateLogs({ module: "Snapshotter", shape: entry.handle })
+    )
+
+  const unsafeCreate = (definition: ShapeDefinition, table: TableInfo): ShapeEntry => {
+    const micros = BigInt(clock.unsafeCurrentTimeMillis()) * 1000n
+    lastMicros = micros > lastMicros ? micros : lastMicros + 1n
+    const handle = `${hash(identity(definition))}-${lastMicros}`
+    const record = { id: nextId++, handle, definition, snapshot: undefined }
+    const entry = new ShapeEntry(record, undefined, shapes.projection(definition), schemaOf(definition, table))
+    shapes.add(entry)
+    return entry
+  }
+
+  const resolve = Effect.fnUntraced(function*(request: ShapeRequest, key: string) {
+    const { definition, table } = yield* ResolveDefinition.resolve(request, options.serverVersion).pipe(
+      Effect.provideService(Catalog, catalog)
+    )
+    // Looked up and added in one turn: concurrent requests make one shape.
+    const kept = shapes.byIdentity(identity(definition))
+    const entry = kept ?? unsafeCreate(definition, table)
+    if (!kept) taken.set(entry, yield* FiberSet.run(snapshotFibers, takeSnapshot(entry, table)))
+    if (entry.stale) {
+      entry.schema = schemaOf(definition, table)
+      entry.stale = false
+    }
+    if (requests.size >= MAX_REQUESTS) requests.clear()
+    requests.set(key, entry)
+    return entry
+  })
+
+  // --- Stream: built last, stops first ---
+  const purge = (reason: string) => {
+    for (const entry of [...shapes.all()]) unsafeRotate(entry, reason)
+  }
+
+  /** Decides whether the connection continues what the store has; if not, starts over with nothing. Returns where to stream from. */
+  const adopt = (connection: ReplicationConnection) =>
+    Effect.sync(() => {
+      const { confirmedFlush, slot, slotCreated, systemId, timeline } = connection
+      const position = committer.position()
+      const continues = position !== undefined && !slotCreated && position.systemId === systemId &&
+        position.timeline === timeline && position.slot === slot && confirmedFlush <= position.endLsn
+      if (continues) return position.endLsn
+      if (position) purge("the database, its timeline or the replication slot is another than before")
+      // A commit record may begin exactly where the slot begins.
+      const lsn = confirmedFlush > 0n ? confirmedFlush - 1n : 0n
+      committer.unsafeReset({ systemId, timeline, slot, lsn, endLsn: confirmedFlush })
+      collector.unsafeReset(lsn)
+      return confirmedFlush
+    })
+
+  let followedSince: number | undefined
+  const follow = Effect.scoped(Effect.gen(function*() {
+    const connection = yield* stream.connect
+    const from = yield* adopt(connection)
+    yield* connection.start(from)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => committer.onDurable((endLsn) => background(connection.confirm(endLsn)))),
+      () => Effect.sync(() => committer.onDurable(undefined))
+    )
+    followedSince = clock.unsafeCurrentTimeMillis()
+    status = "active"
+    yield* Deferred.succeed(active, void 0)
+    yield* Effect.logInfo(`following slot ${connection.slot} from ${Lsn.format(from)}`)
+    return yield* Effect.forever(Effect.flatMap(connection.pull, collector.process))
+  })).pipe(Effect.ensuring(collector.abort))
+
+  const keepFollowing = Effect.gen(function*() {
+    let failures = 0
+    while (true) {
+      followedSince = undefined
+      const error = yield* Effect.flip(follow)
+      if (!error.retryable) return yield* Deferred.fail(failed, error)
+      if (followedSince !== undefined && clock.unsafeCurrentTimeMillis() - followedSince >= STABLE_MILLIS) failures = 0
+      const millis = Math.min(500 * 1.5 ** failures, 10_000)
+      failures += 1
+      yield* Effect.logWarning(`${error.message}; trying again in ${Math.round(millis)} ms`)
+      yield* Effect.sleep(millis)
+    }
+  })
+  yield* Effect.forkScoped(keepFollowing.pipe(
+    Effect.catchAllCause((cause) =>
+      Cause.isInterruptedOnly(cause) ? Effect.void : Effect.zipRight(
+        Effect.logFatal("the stream can no longer be followed", cause),
+        Deferred.failCause(failed, Cause.die(Cause.squash(cause)))
+      )),
+    Effect.annotateLogs({ module: "Collector" })
+  ))
+
+  /** Catches what the stream does not say: tables that were dropped, renamed or altered without a write since (H101). */
+  const reconcile = Effect.gen(function*() {
+    yield* Effect.sleep(options.reconcileMillis)
+    for (const oid of shapes.tables()) {
+      yield* catalog.forget(oid)
+      const table = yield* catalog.tableByOid(oid)
+      for (const entry of shapes.byTable(oid)) {
+        if (Option.isSome(table) && fitsTable(entry.definition, table.value)) entry.stale = true
+        else unsafeRotate(entry, "its table was dropped, renamed or altered")
+      }
+    }
+  }).pipe(
+    Effect.catchTag("DatabaseUnavailable", (error) => Effect.logDebug("the catalog could not be compared", error))
+  )
+  yield* Effect.forkScoped(Effect.forever(reconcile))
+  yield* Effect.addFinalizer(() => Effect.sync(() => {
+    status = "stopping"
+  }))
+
+  const withEntry = <A, E>(handle: string, use: (entry: ShapeEntry) => Effect.Effect<A, E>): Effect.Effect<A, E | ShapeGone> =>
+    Effect.suspend((): Effect.Effect<A, E | ShapeGone> => {
+      const entry = shapes.byHandle(handle)
+      return entry ? use(entry) : Effect.fail(new ShapeGone({ handle }))
+    })
+
+  const engine = ShapeEngine.of({
+    status: Effect.sync(() => status),
+    awaitActive: Deferred.await(active),
+    resolve: (request) =>
+      Effect.suspend(() => {
+        const key = JSON.stringify(request)
+        const known = requests.get(key)
+        const entry = known && !known.removed && !known.stale ? Effect.succeed(known) : resolve(request, key)
+        return Effect.map(entry, ({ handle, schema }) => ({ handle, schema }))
+      }),
+    exists: (handle) => shapes.byHandle(handle) !== undefined,
+    read: (handle, after) => withEntry(handle, (entry) => reader.read(entry, after)),
+    end: (handle) => withEntry(handle, reader.end),
+    awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
+    lastSeenLsn: Effect.sync(collector.lastSeen),
+    remove: (handle) => withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))
+  })
+  return Context.make(ShapeEngine, engine).pipe(Context.add(EngineFailure, Deferred.await(failed)))
+})
+
+const describe = ({ schema, table, where }: ShapeDefinition): string => `${schema}.${table}${where ? " (filtered)" : ""}`
+
+const schemaOf = (definition: ShapeDefinition, table: TableInfo): string =>
+  ElectricSchema.json(table.columns.filter((column) => definition.columns.some(({ name }) => name === column.name)))
+
+export const layer = (
+  options: EngineOptions
+): Layer.Layer<
+  ShapeEngine | EngineFailure,
+  StorageError,
+  Catalog | Publication | ReplicationStream | ShapeStorage | SnapshotQuery
+> => Layer.scopedContext(make(options))

@@ -1,0 +1,208 @@
+/**
+ * Reads a shape's log: the snapshot's chunks from the store, the live log from the buffer's tail and the store behind it.
+ *
+ * A read is a cursor. It fixes where it will end, and then takes piece after piece, each from where it is at that moment: from
+ * the buffer if the buffer has it, from the store if the buffer says so or is gone (`BufferGone`). Flushes, and the end of the consumer,
+ * may fall between any two pieces. So nothing of the log is held for a slow reader, and what it gets is gap-free and in order.
+ */
+import { Effect, HashMap, Option, Ref } from "effect"
+import { ShapeGone, type SnapshotFailed, type StorageError } from "../domain/Errors.ts"
+import * as LogBlock from "../domain/LogBlock.ts"
+import * as LogOffset from "../domain/LogOffset.ts"
+import * as Lsn from "../domain/Lsn.ts"
+import type { ShapeStorage } from "../storage/ShapeStorage.ts"
+import type { Registry } from "./Consumer.ts"
+import { readTail, type Tail } from "./ShapeBuffer.ts"
+import type { ShapeEntry } from "./ShapeCatalog.ts"
+import type { LogBody, LogSlice } from "./ShapeEngine.ts"
+
+/** Most bytes of one piece of a body. */
+export const PIECE_BYTES = 64 * 1024
+
+export interface ReaderContext {
+  readonly registry: Registry
+  readonly storage: ShapeStorage["Type"]
+  readonly lastSeen: () => Lsn.Lsn
+}
+
+export interface ShapeReader {
+  /** What comes after `after`: see `ShapeEngine.read`. */
+  readonly read: (entry: ShapeEntry, after: LogOffset.LogOffset) => Effect.Effect<LogSlice, ReadError>
+  /** The live log in (`after`, `upTo`], where `upTo` is no greater than an end that was seen before. */
+  readonly body: (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset) => Effect.Effect<LogBody>
+  /** Offset of the last entry that readers may see. */
+  readonly end: (entry: ShapeEntry) => Effect.Effect<LogOffset.LogOffset>
+}
+
+export type ReadError = ShapeGone | SnapshotFailed | StorageError
+
+/** The next bytes of a body, and the offset that they bring it to. */
+interface Piece {
+  readonly bytes: ReadonlyArray<Uint8Array>
+  readonly last: LogOffset.LogOffset
+}
+
+const nothing: LogBody = { pull: Effect.succeedNone, ready: [] }
+
+const split = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
+  if (bytes.length <= PIECE_BYTES) return [bytes]
+  const parts: Array<Uint8Array> = []
+  for (let at = 0; at < bytes.length; at += PIECE_BYTES) parts.push(bytes.subarray(at, at + PIECE_BYTES))
+  return parts
+}
+
+/** A body that asks `next` for pieces until it says that there are no more, and hands their parts out one by one. */
+const bodyOf = (next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError>): LogBody["pull"] => {
+  let parts: ReadonlyArray<Uint8Array> = []
+  let at = 0
+  const pull: LogBody["pull"] = Effect.suspend(() => {
+    if (at < parts.length) return Effect.succeedSome(parts[at++]!)
+    return Effect.flatMap(next, (more) => {
+      if (more === undefined) return Effect.succeedNone
+      parts = more
+      at = 0
+      return pull
+    })
+  })
+  return pull
+}
+
+export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReader => {
+  const gone = (entry: ShapeEntry) => new ShapeGone({ handle: entry.handle })
+
+  const bufferOf = (entry: ShapeEntry) => Effect.map(Ref.get(registry), HashMap.get(entry.handle))
+
+  /** The tail as the registry's buffer has it; `None` when there is no buffer, or none any more: then everything is in the store (D2). */
+  const tailOf = (entry: ShapeEntry): Effect.Effect<Option.Option<Tail>> =>
+    Effect.flatMap(bufferOf(entry), (consumer) =>
+      Option.isNone(consumer)
+        ? Effect.succeedNone
+        : consumer.value.buffer.tail.pipe(Effect.asSome, Effect.catchTag("BufferGone", () => Effect.succeedNone)))
+
+  const end: ShapeReader["end"] = (entry) =>
+    Effect.map(tailOf(entry), (tail) => (Option.isSome(tail) ? tail.value.end : entry.head.end))
+
+  // --- Live log ---
+  /** The next piece from the store. */
+  const stored = (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Effect.Effect<Piece, ReadError> =>
+    Effect.flatMap(storage.logBlock(entry.id, after), (block) => {
+      if (Option.isNone(block)) return Effect.fail(gone(entry))
+      const bytes = LogBlock.slice(block.value, after, upTo)
+      // Nothing up to the end that was announced: the log is not what it was when the read began.
+      if (bytes.length === 0) return Effect.fail(gone(entry))
+      return Effect.succeed({ bytes: split(bytes), last: LogOffset.min(LogBlock.lastOf(block.value), upTo) })
+    })
+
+  /** The next piece: from the buffer, and from the store when the buffer does not have it or is gone. */
+  const live = (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Effect.Effect<Piece, ReadError> =>
+    Effect.flatMap(bufferOf(entry), (consumer) => {
+      if (entry.removed) return Effect.fail(gone(entry))
+      const fromStore = stored(entry, after, upTo)
+      if (Option.isNone(consumer)) return fromStore
+      return consumer.value.buffer.read(after, upTo, PIECE_BYTES).pipe(
+        Effect.flatMap((piece): Effect.Effect<Piece, ReadError> =>
+          Option.isSome(piece) && piece.value.bytes.length > 0 ? Effect.succeed(piece.value) : fromStore
+        ),
+        Effect.catchTag("BufferGone", () => fromStore)
+      )
+    })
+
+  const body: ShapeReader["body"] = (entry, after, upTo) =>
+    Effect.map(tailOf(entry), (tail) => {
+      if (LogOffset.lessOrEqual(upTo, after)) return nothing
+      let position = after
+      const next = Effect.suspend(() =>
+        LogOffset.lessOrEqual(upTo, position)
+          ? Effect.succeed(undefined)
+          : Effect.map(live(entry, position, upTo), (piece) => {
+            position = piece.last
+            return piece.bytes
+          })
+      )
+      // What is small and in memory needs no cursor.
+      const small = Option.flatMap(tail, (tail) => readTail(tail, after, upTo, PIECE_BYTES))
+      const ready = Option.isSome(small) && LogOffset.equals(small.value.last, upTo) ? small.value.bytes : undefined
+      return { pull: bodyOf(next), ready }
+    })
+
+  /** Where the chunk that `after` lies in ends; the log's end for the open chunk. */
+  const chunkEnd = (entry: ShapeEntry, after: LogOffset.LogOffset, logEnd: LogOffset.LogOffset) =>
+    Effect.suspend(() => {
+      const { openChunkStart } = entry
+      if (LogOffset.lessOrEqual(logEnd, after)) return Effect.succeed(logEnd)
+      if (openChunkStart && LogOffset.lessOrEqual(openChunkStart, after)) return Effect.succeed(logEnd)
+      const { pendingChunkEnds } = entry
+      return Effect.map(storage.chunkEnd(entry.id, after), (found) => {
+        const closed = Option.getOrElse(found, () => pendingChunkEnds.find((end) => LogOffset.lessThan(after, end)))
+        if (closed) return LogOffset.min(closed, logEnd)
+        // Only if no chunk was closed while the store was asked.
+        if (entry.openChunkStart === openChunkStart) entry.openChunkStart = after
+        return logEnd
+      })
+    })
+
+  const readLive = (entry: ShapeEntry, after: LogOffset.LogOffset): Effect.Effect<LogSlice, ReadError> =>
+    Effect.gen(function*() {
+      // Sampled first: what every shape has seen by now is in the log's end (H79).
+      const seen = lastSeen()
+      const logEnd = yield* end(entry)
+      const to = yield* chunkEnd(entry, after, logEnd)
+      const content = yield* body(entry, after, to)
+      if (entry.removed) return yield* gone(entry)
+      return {
+        end: to,
+        upToDate: LogOffset.lessOrEqual(after, logEnd) && LogOffset.equals(to, logEnd),
+        lastSeenLsn: Lsn.max(seen, to.tx),
+        body: content
+      }
+    })
+
+  // --- Snapshot ---
+  const snapshotBody = (entry: ShapeEntry, chunk: number): LogBody => {
+    let block = 0
+    const next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError> = Effect.suspend(() => {
+      const state = entry.snapshot
+      if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
+      if (state._tag === "Running" && block >= (state.blocks[chunk] ?? 0)) {
+        if (chunk < state.blocks.length - 1) return Effect.succeed(undefined)
+        return Effect.zipRight(entry.awaitSnapshotProgress, next)
+      }
+      return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
+        if (Option.isSome(bytes)) {
+          block += 1
+          return Effect.succeed(split(bytes.value))
+        }
+        return entry.removed ? Effect.fail(gone(entry)) : Effect.succeed(undefined)
+      })
+    })
+    return { pull: bodyOf(next), ready: undefined }
+  }
+
+  /** Chunk `chunk` of the snapshot, once it has begun; `None` if the snapshot ends before it. */
+  const readChunk = (entry: ShapeEntry, chunk: number): Effect.Effect<Option.Option<LogSlice>, ReadError> =>
+    Effect.suspend(() => {
+      const state = entry.snapshot
+      if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
+      if (state._tag === "Complete" && chunk >= state.chunks) return Effect.succeedNone
+      if (state._tag === "Complete" || (state._tag === "Running" && chunk < state.blocks.length)) {
+        return Effect.succeedSome({
+          end: LogOffset.snapshotChunk(chunk),
+          upToDate: false,
+          lastSeenLsn: lastSeen(),
+          body: snapshotBody(entry, chunk)
+        })
+      }
+      return Effect.zipRight(entry.awaitSnapshotProgress, readChunk(entry, chunk))
+    })
+
+  return {
+    end,
+    body,
+    read: (entry, after) => {
+      if (!LogOffset.lessThan(after, LogOffset.snapshotEnd)) return readLive(entry, after)
+      const chunk = after.tx < 0n ? 0 : after.op + 1
+      return Effect.flatMap(readChunk(entry, chunk), (slice) =>
+        Option.isSome(slice) ? Effect.succeed(slice.value) : readLive(entry, LogOffset.snapshotEnd))
+    }
+  }
+}

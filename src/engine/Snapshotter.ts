@@ -1,0 +1,147 @@
+/**
+ * Takes a new shape's initial snapshot and joins it to the stream, so that no row is missing and none comes twice.
+ *
+ * In this order: the table is published; the shape is registered with the router, and its consumer keeps back what comes; the snapshot
+ * is taken; the consumer learns which transactions it saw. What the stream brought before the registration is in the
+ * snapshot, unless a transaction's commit was in the WAL before its session was done with it: then the snapshot is taken again.
+ */
+import { Clock, Effect, Option, Schedule, type Scope } from "effect"
+import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
+import type { TableInfo } from "../domain/Relation.ts"
+import * as SnapshotEncoder from "../domain/SnapshotEncoder.ts"
+import type { Publication } from "../source/Publication.ts"
+import type { SnapshotQuery, SnapshotRows } from "../source/SnapshotQuery.ts"
+import { BLOCK_BYTES, type ShapeRecord, type StoreOp } from "../storage/ShapeStorage.ts"
+import { print } from "../where/Print.ts"
+import type { Collector } from "./Collector.ts"
+import type { Committer } from "./Committer.ts"
+import type { Consumer } from "./Consumer.ts"
+import type { Consumers } from "./Consumers.ts"
+import type { Router } from "./Router.ts"
+import type { ShapeEntry } from "./ShapeCatalog.ts"
+
+export interface SnapshotterContext {
+  readonly publication: Publication["Type"]
+  readonly snapshots: SnapshotQuery["Type"]
+  readonly router: Router
+  readonly consumers: Consumers
+  readonly collector: Collector
+  readonly committer: Committer
+  readonly chunkBytes: number
+  /** Bounds how many snapshots are taken at a time: no more than there are connections for them. */
+  readonly permits: Effect.Semaphore
+}
+
+/** Bytes of a snapshot that may wait to be stored. */
+const MAX_PENDING = 8 * BLOCK_BYTES
+/** Rows that have come are readable after this time at the latest, in milliseconds. */
+const FLUSH_MILLIS = 100
+
+/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again this often. */
+const retake = Schedule.spaced("10 millis")
+
+const toFailure = (error: SnapshotFailed | DatabaseUnavailable): SnapshotFailed =>
+  error._tag === "SnapshotFailed" ? error : new SnapshotFailed({ reason: "connection", detail: "Database connection not available" })
+
+/** The record of a shape as it is now. */
+const recordOf = (entry: ShapeEntry, snapshot: ShapeRecord["snapshot"]): ShapeRecord => ({
+  id: entry.id,
+  handle: entry.handle,
+  definition: entry.definition,
+  snapshot
+})
+
+/** Stores the snapshot's rows block by block, and wakes readers as they become readable. */
+const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows, context: SnapshotterContext) {
+  const { committer } = context
+  const encoder = SnapshotEncoder.make(entry.projection, { blockBytes: BLOCK_BYTES, chunkBytes: context.chunkBytes })
+  const visible: Array<number> = []
+  let flushedAt = yield* Clock.currentTimeMillis
+  let isFirst = true
+
+  /** Hands over the completed blocks, with `last` in the same commit; completes when they can be read. */
+  const save = (last: ReadonlyArray<StoreOp>) => Effect.suspend(() => {
+    // What comes after the removal would stay in the store for ever.
+    if (entry.removed) return Effect.interrupt
+    const blocks = encoder.take()
+    const ops: Array<StoreOp> = blocks.map(({ block, bytes, chunk }) => ({
+      _tag: "PutSnapshotBlock",
+      shape: entry.id,
+      chunk,
+      block,
+      bytes
+    }))
+    const size = blocks.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    return Effect.map(committer.enqueue([...ops, ...last], size), () => {
+      for (const { block, chunk } of blocks) visible[chunk] = block + 1
+      if (blocks.length > 0 && !entry.removed) entry.snapshotAdvanced({ _tag: "Running", blocks: [...visible] })
+    })
+  })
+
+  let pending = 0
+  while (true) {
+    const pulled = yield* rows.pull
+    if (Option.isNone(pulled)) break
+    encoder.push(pulled.value)
+    pending += pulled.value.bytes.length
+    const now = yield* Clock.currentTimeMillis
+    if (isFirst || now - flushedAt >= FLUSH_MILLIS) {
+      encoder.flush()
+      yield* save([])
+      isFirst = false
+      flushedAt = now
+      pending = 0
+    } else if (pending >= MAX_PENDING) {
+      yield* save([])
+      flushedAt = now
+      pending = 0
+    }
+  }
+  encoder.finish(rows.marks)
+  const chunks = encoder.chunks()
+  yield* save([{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks }) }])
+  if (!entry.removed) entry.snapshotAdvanced({ _tag: "Complete", chunks })
+})
+
+/** Takes one snapshot. False when it does not see a transaction that went by before the shape was registered. */
+const attempt = Effect.fnUntraced(function*(
+  entry: ShapeEntry,
+  consumer: Consumer,
+  context: SnapshotterContext
+): Effect.fn.Return<boolean, SnapshotFailed, Scope.Scope> {
+  const { definition } = entry
+  const rows = yield* context.snapshots.open({
+    schema: definition.schema,
+    table: definition.table,
+    columns: definition.columns.map((column) => column.name),
+    where: definition.where ? print(definition.where) : undefined,
+    rows: definition.log === "full"
+  })
+  if (context.collector.missing(rows.marks)) return false
+  consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => {})
+  yield* store(entry, rows, context)
+  return true
+})
+
+const register = Effect.fnUntraced(function*(entry: ShapeEntry, { collector, committer, consumers, router }: SnapshotterContext) {
+  committer.unsafeEnqueue([{ _tag: "PutShape", record: recordOf(entry, undefined) }])
+  const consumer = yield* consumers.get(entry)
+  if (!consumer || entry.removed) return undefined
+  // From this turn on the consumer gets every transaction but the one that is arriving, which the snapshot sees.
+  entry.skipTransaction = collector.arriving()
+  router.add(entry)
+  return consumer
+})
+
+const registerAndTake = Effect.fnUntraced(function*(entry: ShapeEntry, context: SnapshotterContext) {
+  const consumer = yield* register(entry, context)
+  if (!consumer) return
+  yield* Effect.scoped(attempt(entry, consumer, context)).pipe(Effect.repeat({ until: (taken) => taken, schedule: retake }))
+})
+
+/** Takes the snapshot of a shape that has just been added to the catalog. Fails with what its readers are to be told. */
+export const take = (entry: ShapeEntry, table: TableInfo, context: SnapshotterContext): Effect.Effect<void, SnapshotFailed> =>
+  Effect.andThen(
+    Effect.mapError(context.publication.ensure(table), toFailure),
+    context.permits.withPermits(1)(registerAndTake(entry, context))
+  )
