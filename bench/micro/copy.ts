@@ -6,13 +6,12 @@
  *
  * Run: `npx tsx bench/micro/copy.ts <url of a scratch database> [rows]`. It makes a table `bench_items`, and drops it.
  */
-import * as Reactivity from "@effect/experimental/Reactivity"
-import { PgClient } from "@effect/sql-pg"
 import { Effect, Layer, Option, Redacted } from "effect"
 import { spawnSync } from "node:child_process"
 import pg from "pg"
-import { Database, DISPLAY_SETTINGS } from "../../src/source/Database.ts"
+import { DISPLAY_SETTINGS } from "../../src/source/Database.ts"
 import * as Pgoutput from "../../src/source/Pgoutput.ts"
+import * as Pools from "../../src/source/Pools.ts"
 import * as SnapshotQuery from "../../src/source/SnapshotQuery.ts"
 
 const url = process.argv[2]
@@ -37,7 +36,9 @@ const measured = async (run: () => Promise<unknown>): Promise<Cost> => {
 const report = (name: string, costs: ReadonlyArray<Cost>): void => {
   const best = (pick: (cost: Cost) => number) => Math.min(...costs.map(pick))
   console.log(
-    `${name.padEnd(34)} ${(best((c) => c.cpu) * 1000 / ROWS).toFixed(3)} us CPU/row   ${best((c) => c.wall).toFixed(0)} ms wall`
+    `${name.padEnd(34)} ${(best((c) => c.cpu) * 1000 / ROWS).toFixed(3)} us CPU/row   ${
+      best((c) => c.wall).toFixed(0)
+    } ms wall`
   )
 }
 
@@ -47,27 +48,16 @@ const rounds = async (name: string, run: () => Promise<unknown>): Promise<void> 
   report(name, costs)
 }
 
-const database = Layer.scoped(
-  Database,
-  Effect.gen(function*() {
-    const clientConfig = { connectionString: url }
-    const admin = yield* PgClient.make({ url: Redacted.make(url) })
-    const snapshots = yield* Effect.acquireRelease(
-      Effect.sync(() => new pg.Pool({ ...clientConfig, max: 2 })),
-      (pool) => Effect.promise(() => pool.end())
-    )
-    return {
-      clientConfig: Effect.succeed(clientConfig),
-      admin,
-      snapshots,
-      names: { publication: "bench", slot: "bench" },
-      serverVersion: Effect.succeed(150000)
-    }
-  })
-).pipe(Layer.provide(Reactivity.layer))
+const database = Pools.layer({ url: Redacted.make(url), streamId: "bench" })
 
 const copyOnce = Effect.fnUntraced(function*(query: SnapshotQuery.SnapshotQuery["Type"]) {
-  const rows = yield* query.open({ schema: "public", table: "bench_items", columns: COLUMNS, where: undefined, rows: true })
+  const rows = yield* query.open({
+    schema: "public",
+    table: "bench_items",
+    columns: COLUMNS,
+    where: undefined,
+    rows: true
+  })
   let count = 0
   let pulls = 0
   while (true) {
@@ -99,12 +89,16 @@ const socketOnly = async (client: pg.Client): Promise<void> => {
 }
 
 /** Inserts of a table like the one above, as pgoutput has them. */
-const inserts = (count: number): { readonly bytes: Buffer; readonly ends: Array<number>; readonly relation: Buffer } => {
+const inserts = (
+  count: number
+): { readonly bytes: Buffer; readonly ends: Array<number>; readonly relation: Buffer } => {
   const relation = Buffer.concat([
     Buffer.from([0x52, 0, 0, 0, 1]),
     Buffer.from("public\0bench_items\0f"),
     Buffer.from([0, COLUMNS.length]),
-    ...COLUMNS.map((name) => Buffer.concat([Buffer.from([1]), Buffer.from(`${name}\0`), Buffer.from([0, 0, 0, 25, 255, 255, 255, 255])]))
+    ...COLUMNS.map((name) =>
+      Buffer.concat([Buffer.from([1]), Buffer.from(`${name}\0`), Buffer.from([0, 0, 0, 25, 255, 255, 255, 255])])
+    )
   ])
   const parts: Array<Buffer> = []
   const ends: Array<number> = []
@@ -140,9 +134,13 @@ await client.query("VACUUM ANALYZE bench_items")
 await client.query(DISPLAY_SETTINGS)
 try {
   for (let i = 0; i < ROUNDS; i++) {
-    const psql = spawnSync("/bin/sh", ["-c", `time -p psql "${url}" -qc "COPY bench_items TO STDOUT" > /dev/null`], { encoding: "utf8" })
+    const psql = spawnSync("/bin/sh", ["-c", `time -p psql "${url}" -qc "COPY bench_items TO STDOUT" > /dev/null`], {
+      encoding: "utf8"
+    })
     if (i === 0 || psql.status !== 0) {
-      console.log(psql.status === 0 ? `psql (seconds): ${psql.stderr.trim().replace(/\n/g, ", ")}` : `psql: ${psql.stderr}`)
+      console.log(
+        psql.status === 0 ? `psql (seconds): ${psql.stderr.trim().replace(/\n/g, ", ")}` : `psql: ${psql.stderr}`
+      )
     }
   }
   await rounds("socket", () => socketOnly(client))

@@ -124,9 +124,10 @@ class Wire implements CopyWire, ActiveQuery {
   // --- The pulling side ---
 
   /** Resolves with the server's CopyOutResponse or CopyBothResponse. */
-  readonly open: Effect.Effect<CopyWire, WireError> = Effect.async((resume) =>
-    this.park(() => resume(this.opened ? Effect.succeed(this) : Effect.fail(this.error ?? notCopy)))
-  )
+  readonly open: Effect.Effect<CopyWire, WireError> = Effect.suspend(() => {
+    const result = () => this.opened ? Effect.succeed(this) : Effect.fail(this.error ?? notCopy)
+    return this.opened || this.done ? result() : Effect.async((resume) => this.park(() => resume(result())))
+  })
 
   readonly pull: Effect.Effect<Option.Option<Frames>, WireError> = Effect.suspend(() => {
     const ready = this.next()

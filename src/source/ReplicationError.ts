@@ -38,16 +38,17 @@ export const isSlotLost = (error: ReplicationError): boolean => {
 
 export const hasCode = (error: ReplicationError, code: string): boolean => (error.cause as PgFailure).code === code
 
-/** The error with its verdict: retryable unless it is known that only the operator can help. */
-export const classify = (operation: string, failure: Error & PgFailure): ReplicationError => {
-  const hint = failure.code === "55000" && failure.message.includes("wal_level")
+/** The failure with its verdict: retryable unless it is known that only the operator can help. */
+export const classify = (operation: string, failure: unknown): ReplicationError => {
+  const cause: Error & PgFailure = failure instanceof Error ? failure : new Error(String(failure))
+  const hint = cause.code === "55000" && cause.message.includes("wal_level")
     ? "wal_level must be logical"
-    : needsOperator[failure.code ?? ""]
+    : needsOperator[cause.code ?? ""]
   return hint === undefined
-    ? new ReplicationError({ operation, retryable: true, cause: failure })
+    ? new ReplicationError({ operation, retryable: true, cause })
     : new ReplicationError({
       operation,
       retryable: false,
-      cause: Object.assign(new Error(`${hint}: ${failure.message}`), { code: failure.code })
+      cause: Object.assign(new Error(`${hint}: ${cause.message}`), { code: cause.code })
     })
 }

@@ -41,7 +41,7 @@ interface BackendClient {
  */
 export const open = (database: Database["Type"]): Effect.Effect<Session, ReplicationError, Scope.Scope> =>
   Effect.gen(function*() {
-    const clientConfig = yield* Effect.mapError(database.clientConfig, (error) => classify("connect", error.cause instanceof Error ? error.cause : error))
+    const clientConfig = yield* Effect.mapError(database.clientConfig, (error) => classify("connect", error.cause))
     const config: pg.ClientConfig & { readonly replication: string } = {
       connectionTimeoutMillis: CONNECT_LIMIT_MILLIS,
       keepAlive: true,

@@ -91,10 +91,7 @@ const preparePublication = Effect.fnUntraced(function*(session: Session, databas
      FROM pg_publication WHERE pubname = ${quoteLiteral(publication)}`
   )
   if (found === undefined) {
-    const serverVersion = yield* Effect.mapError(
-      database.serverVersion,
-      (error) => classify("ask the server's version", error.cause instanceof Error ? error.cause : error)
-    )
+    const serverVersion = yield* Effect.mapError(database.serverVersion, (error) => classify("connect", error.cause))
     const options = serverVersion >= 180_000 ? " WITH (publish_generated_columns = stored)" : ""
     yield* session.query("create the publication", `CREATE PUBLICATION ${quote(publication)}${options}`)
     yield* Effect.logInfo(`created publication ${publication}`)
