@@ -77,6 +77,7 @@ const malformed = (): Error => new Error("a COPY row has another number of field
 const MEASURE_BYTES = 65536
 /** A larger scratch buffer is not kept. */
 const KEEP_BYTES = 1 << 20
+const empty = Buffer.alloc(0)
 
 /** At least the bytes of the item that a row becomes: close, unlike the bound from its length. */
 const measure = (projection: Projection, input: DataView, from: number, to: number): number => {
@@ -220,7 +221,7 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
   const work = Buffer.allocUnsafeSlow(blockBytes + SPILL_BYTES)
   const workView = viewOf(work)
   /** For a row that might not fit behind the open block. */
-  let large = Buffer.alloc(0)
+  let large = empty
   let largeView = viewOf(large)
   /** Where each field of a row begins, as far as its last key column. */
   const starts = new Int32Array(projection.keyColumns.reduce((most, column) => Math.max(most, column + 1), 1))
@@ -277,11 +278,15 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
         while (used >= blockBytes) cut(blockBytes)
       } else {
         const size = bound <= MEASURE_BYTES ? bound : measure(projection, input, start, rows.rows[2 * i + 1]!)
-        if (size > large.length || large.length > KEEP_BYTES) {
+        if (size > large.length) {
           large = Buffer.allocUnsafeSlow(Math.max(size, MEASURE_BYTES))
           largeView = viewOf(large)
         }
         append(large.subarray(0, putRow(largeView, 0, projection, input, start, starts)))
+        if (large.length > KEEP_BYTES) {
+          large = empty
+          largeView = viewOf(large)
+        }
       }
       if (chunkUsed >= chunkBytes) closeChunk()
     }
