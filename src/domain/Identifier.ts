@@ -37,6 +37,8 @@ const parseName = (text: string): Either.Either<string, string> => {
     if (inner.replaceAll("\"\"", "").includes("\"")) {
       return Either.left(`Invalid identifier with unescaped quote: ${inner}`)
     }
+    // Not of the protocol, but no name that Postgres could be asked for.
+    if (inner.includes("\0")) return Either.left("Invalid identifier with a null byte")
     return withinLength(inner.replaceAll("\"\"", "\""))
   }
   if (text === "") return Either.left("Invalid zero-length delimited identifier")
@@ -64,12 +66,12 @@ export const parseTable = (text: string): Either.Either<TableName, string> => {
 export const parseColumns = (text: string): Either.Either<ReadonlyArray<string>, string> =>
   Either.all(split(text, ",").map(parseName))
 
-/** The name as a quoted SQL identifier. A name with a NUL byte can't be sent to Postgres and must not get here. */
+/** The name as a quoted SQL identifier. */
 export const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 
 /**
- * The text as an SQL string literal that means the same whatever `standard_conforming_strings` is: one with a backslash takes the `E''` form.
- * A text with a NUL byte can't be sent to Postgres and must not get here.
+ * The text as an SQL string literal that means the same whatever `standard_conforming_strings` is: one with a backslash takes
+ * the `E''` form. A text with a NUL byte can't be sent to Postgres and must not get here.
  */
 export const quoteLiteral = (text: string): string => {
   const quoted = text.replaceAll("'", "''")

@@ -60,7 +60,11 @@ const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo
   const clause = yield* Where.resolve(
     { clause: request.where, params: request.params, columns: info.columns },
     (column, text) =>
-      Effect.catchTag(catalog.canonical(column.typeOid, -1, text), "InvalidLiteral", ({ message }) => Effect.fail(message))
+      Effect.catchTag(
+        catalog.canonical(column.typeOid, -1, text),
+        "InvalidLiteral",
+        ({ message }) => Effect.fail(message)
+      )
   ).pipe(Effect.mapError((error) => typeof error === "string" ? InvalidRequest.of("where", error) : error))
   const used = info.columns.find(({ name }) => name === clause?.column)
   if (used !== undefined && !isReplicated(used, serverVersion)) {

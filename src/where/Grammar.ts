@@ -9,6 +9,15 @@ import { at, PREFIX } from "./Location.ts"
 /** Longest clause, in bytes of UTF-8. */
 export const MAX_BYTES = 65_536
 
+/**
+ * Operators longer than Postgres has them. Its scanner takes time in the square of the length of a run of operator characters, comments
+ * included: seconds for one as long as a clause may be.
+ */
+const longOperator = /[-~!@#^&|`?+*/%<>=]{64}/
+
+/** Longest message of the parser that is passed on whole: it may quote the rest of the clause. */
+const MAX_MESSAGE = 500
+
 type Parsed = Either.Either<ParseResult, string>
 
 /** Result struct: char *tree, char *stderr, error *. Error struct: char *message, *function, *file; int line, cursor (1-based, characters). */
@@ -16,7 +25,10 @@ const readResult = (pg: PgQuery, result: number): Parsed => {
   const error = pg.getValue(result + 8, "i32")
   if (error !== 0) {
     const cursor = pg.getValue(error + 16, "i32")
-    return Either.left(at(Math.max(cursor - 1, 0), pg.UTF8ToString(pg.getValue(error, "i32"))))
+    const message = pg.UTF8ToString(pg.getValue(error, "i32"))
+    return Either.left(
+      at(Math.max(cursor - 1, 0), message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}…` : message)
+    )
   }
   const tree: ParseResult = JSON.parse(pg.UTF8ToString(pg.getValue(result, "i32")))
   return Either.right(tree)
@@ -56,7 +68,9 @@ const parseStatement = (sql: string): Effect.Effect<ParseResult, string> =>
     return Effect.flatMap(Effect.promise(() => instance), parseWith(instance, sql))
   })
 
-const conditionOnly = new Set<string>(["targetList", "whereClause", "limitOption", "op"] satisfies Array<keyof SelectStmt>)
+const conditionOnly = new Set<string>(
+  ["targetList", "whereClause", "limitOption", "op"] satisfies Array<keyof SelectStmt>
+)
 
 const condition = (tree: ParseResult): Either.Either<Node, string> => {
   const [first, ...others] = tree.stmts ?? []
@@ -78,5 +92,9 @@ export const parse = Effect.fnUntraced(function*(clause: string) {
   // A C string ends there: what follows would be ignored.
   const nul = clause.indexOf("\0")
   if (nul >= 0) return yield* Effect.fail(at(nul, "null byte in where clause"))
+  const operator = longOperator.exec(clause)
+  if (operator !== null) {
+    return yield* Effect.fail(at(operator.index, "operator too long (texts that look like one go into a parameter)"))
+  }
   return yield* condition(yield* parseStatement(PREFIX + clause))
 })

@@ -11,9 +11,32 @@ const FLOAT8 = 701
 
 /** Base types whose output is the same exactly when `=` says that the values are (each checked against Postgres by a test). */
 const exact = new Set([
-  "bool", "bytea", "cidr", "date", "daterange", "inet", "int2", "int4", "int4range", "int8", "int8range", "macaddr",
-  "macaddr8", "name", "oid", "pg_lsn", "text", "time", "timestamp", "timestamptz", "timetz", "tsrange", "tstzrange", "uuid",
-  "bit", "varbit", "varchar"
+  "bool",
+  "bytea",
+  "date",
+  "daterange",
+  "inet",
+  "int2",
+  "int4",
+  "int4range",
+  "int8",
+  "int8range",
+  "macaddr",
+  "macaddr8",
+  "name",
+  "oid",
+  "pg_lsn",
+  "text",
+  "time",
+  "timestamp",
+  "timestamptz",
+  "timetz",
+  "tsrange",
+  "tstzrange",
+  "uuid",
+  "bit",
+  "varbit",
+  "varchar"
 ])
 const normalised = new Set(["numeric", "bpchar", "float4", "float8"])
 

@@ -63,7 +63,12 @@ const constant = (context: Context, node: Node): Option.Option<Value> => {
   if ("ParamRef" in node) {
     const text = context.params[(node.ParamRef.number ?? 0) - 1]
     if (text === undefined) return Option.none()
-    return Option.some({ text, kind: "text", location: inClause(context.clause, node.ParamRef.location), cast: undefined })
+    return Option.some({
+      text,
+      kind: "text",
+      location: inClause(context.clause, node.ParamRef.location),
+      cast: undefined
+    })
   }
   if (!("A_Const" in node)) return Option.none()
   const { boolval, fval, ival, location, sval } = node.A_Const
@@ -111,11 +116,13 @@ const comparison = (context: Context, expr: A_Expr, column: ColumnInfo, value: V
     return refuse(context, expr.location, `column ${column.name} can't be compared: ${cause}`)
   }
   if (value.cast !== undefined && !isColumnType(value.cast, column)) {
-    const message = `a cast to another type than that of column ${column.name} (${column.typeName}) is not supported yet`
+    const message =
+      `a cast to another type than that of column ${column.name} (${column.typeName}) is not supported yet`
     return Either.left(at(value.location, message))
   }
   if (!suits(value, column)) {
-    const message = `comparing column ${column.name} (${column.typeName}) with the ${value.kind} ${value.text} is not supported yet`
+    const message =
+      `comparing column ${column.name} (${column.typeName}) with the ${value.kind} ${value.text} is not supported yet`
     return Either.left(at(value.location, message))
   }
   return Either.right({
@@ -127,7 +134,8 @@ const comparison = (context: Context, expr: A_Expr, column: ColumnInfo, value: V
 
 const isEquals = (expr: A_Expr): boolean => {
   const [name, ...others] = expr.name ?? []
-  return expr.kind === "AEXPR_OP" && others.length === 0 && name !== undefined && "String" in name && name.String.sval === "="
+  return expr.kind === "AEXPR_OP" && others.length === 0 && name !== undefined && "String" in name &&
+    name.String.sval === "="
 }
 
 const equality = (context: Context, expr: A_Expr, node: Node): Result<Expression> => {

@@ -94,7 +94,10 @@ export const unknownName = (names: Names, node: Node, depth = 0): Problem | unde
       : { location, message: `parameter $${number} was not provided` }
   }
   if ("FuncCall" in node) {
-    return { location: node.FuncCall.location, message: `unknown or unsupported function ${functionName(node.FuncCall)}` }
+    return {
+      location: node.FuncCall.location,
+      message: `unknown or unsupported function ${functionName(node.FuncCall)}`
+    }
   }
   for (const child of children(node)) {
     const problem = child && unknownName(names, child, depth + 1)

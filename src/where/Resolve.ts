@@ -17,9 +17,21 @@ import { type Comparison, type Context, parse } from "./Parse.ts"
  */
 export type Canonical<E> = (column: ColumnInfo, text: string) => Effect.Effect<string, string | E>
 
-const literalValue = <E>(canonical: Canonical<E>, { column, literal }: Comparison): Effect.Effect<string, string | E> => {
-  if (literal.text.includes("\0")) return Effect.fail(`invalid syntax for type ${column.typeName}: null byte`)
-  const known = column.typeSchema === "pg_catalog" ? evident(column.typeName, literal.text) : undefined
+/** Words that date and time types read as a time near now, wherever they stand: a shape would be another one with every request. */
+const relative = /now|today|tomorrow|yesterday/i
+const temporal = /^_?(date|time|ts)/
+
+const invalid = ({ column, literal }: Comparison, cause = "") =>
+  Effect.fail(`invalid syntax for type ${column.typeName}: ${literal.text}${cause}`)
+
+const literalValue = <E>(canonical: Canonical<E>, comparison: Comparison): Effect.Effect<string, string | E> => {
+  const { column, literal } = comparison
+  if (literal.text.includes("\0")) return invalid(comparison, " (null byte)")
+  const builtin = column.typeSchema === "pg_catalog"
+  if (builtin && temporal.test(column.typeName) && relative.test(literal.text)) {
+    return invalid(comparison, " (relative to the present)")
+  }
+  const known = builtin ? evident(column.typeName, literal.text) : undefined
   return known === undefined ? canonical(column, literal.text) : Effect.succeed(known)
 }
 
