@@ -1,30 +1,327 @@
 /**
  * What the database's catalog says of tables, cached until somebody has reason to doubt it.
  */
-import { Context, type Effect, type Option, Schema } from "effect"
-import type { DatabaseUnavailable } from "../domain/Errors.ts"
+import { Context, Deferred, Effect, FiberId, Layer, Option, Schema } from "effect"
+import pg from "pg"
+import { DatabaseUnavailable } from "../domain/Errors.ts"
 import type { TableInfo } from "../domain/Relation.ts"
+import { Database } from "./Database.ts"
 
 /** The text is not a value of the type. */
-export class InvalidLiteral extends Schema.TaggedError<InvalidLiteral>("shapelog/source/InvalidLiteral")("InvalidLiteral", {
-  type: Schema.String,
-  text: Schema.String
-}) {
+export class InvalidLiteral
+  extends Schema.TaggedError<InvalidLiteral>("shapelog/source/InvalidLiteral")("InvalidLiteral", {
+    type: Schema.String,
+    text: Schema.String
+  })
+{
   override get message() {
     return `invalid syntax for type ${this.type}: ${this.text}`
   }
 }
 
 export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
-  /** An ordinary or partitioned table by name; `None` for anything else. Cached. */
+  /**
+   * An ordinary or partitioned table by name; `None` for anything else. Cached, except that there is none: it may be created any
+   * moment. Concurrent questions for one table share one query.
+   */
   readonly table: (schema: string, name: string) => Effect.Effect<Option.Option<TableInfo>, DatabaseUnavailable>
-  /** The same by oid. Cached. */
+  /** The same by oid. */
   readonly tableByOid: (oid: number) => Effect.Effect<Option.Option<TableInfo>, DatabaseUnavailable>
   /** Forgets what is known of a table (and of the partitioned tables above it): the next question asks the database. */
   readonly forget: (oid: number) => Effect.Effect<void>
   /**
    * The text in the output form of a column's type (`01` of int4 is `1`), under the display settings of every session: what the column's
-   * text would be for this value.
+   * text would be for this value. Of a value that the column can't hold (`1.234` for `numeric(5,2)`, too long for `varchar(3)`, against a
+   * domain's constraint) it is the base type's output, which no value of the column has: nothing is rounded or cut off.
    */
-  readonly canonical: (typeOid: number, typeModifier: number, text: string) => Effect.Effect<string, InvalidLiteral | DatabaseUnavailable>
+  readonly canonical: (
+    typeOid: number,
+    typeModifier: number,
+    text: string
+  ) => Effect.Effect<string, InvalidLiteral | DatabaseUnavailable>
 }>() {}
+
+/** How many tables, and how many type names and literals, are remembered. */
+const MAX_TABLES = 10_000
+const MAX_LITERALS = 10_000
+
+// --- Queries ---
+
+const selectTable = (condition: string) => `
+SELECT json_build_object(
+  'oid', c.oid::int8,
+  'schema', n.nspname,
+  'name', c.relname,
+  'kind', CASE c.relkind WHEN 'p' THEN 'partitioned' ELSE 'table' END,
+  'columns', coalesce((
+    SELECT json_agg(json_build_object(
+      'name', a.attname,
+      'position', a.attnum,
+      'typeOid', t.oid::int8,
+      'typeName', t.typname,
+      'typeSchema', tn.nspname,
+      'typeKind', t.typtype,
+      'elementType', e.typname,
+      'dimensions', a.attndims,
+      'typeModifier', a.atttypmod,
+      'notNull', a.attnotnull,
+      'generated', CASE a.attgenerated WHEN 's' THEN 'stored' WHEN 'v' THEN 'virtual' ELSE 'none' END,
+      'keyIndex', (SELECT k FROM generate_series(0, i.indnkeyatts - 1) AS k WHERE i.indkey[k] = a.attnum),
+      'deterministic', coalesce(co.collisdeterministic, true)
+    ) ORDER BY a.attnum)
+    FROM pg_catalog.pg_attribute a
+    JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
+    JOIN pg_catalog.pg_namespace tn ON tn.oid = t.typnamespace
+    LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
+    LEFT JOIN pg_catalog.pg_collation co ON co.oid = a.attcollation
+    LEFT JOIN pg_catalog.pg_index i ON i.indrelid = c.oid AND i.indisprimary
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  ), '[]'),
+  'partitions', coalesce((
+    SELECT json_agg(p.relid::oid::int8 ORDER BY p.relid::oid)
+    FROM pg_catalog.pg_partition_tree(c.oid) p WHERE p.relid <> c.oid
+  ), '[]'),
+  'ancestors', coalesce((
+    SELECT json_agg(p.relid::oid::int8 ORDER BY p.distance)
+    FROM pg_catalog.pg_partition_ancestors(c.oid) WITH ORDINALITY AS p (relid, distance) WHERE p.relid <> c.oid
+  ), '[]')
+)::text AS info
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND ${condition}`
+
+const byName = selectTable("n.nspname = $1 AND c.relname = $2")
+const byOid = selectTable("c.oid = $1::oid")
+
+const optional = <A, I>(schema: Schema.Schema<A, I>) =>
+  Schema.transform(Schema.NullOr(schema), Schema.UndefinedOr(Schema.typeSchema(schema)), {
+    strict: true,
+    decode: (value) => value ?? undefined,
+    encode: (value) => value ?? null
+  })
+
+const Info = Schema.parseJson(Schema.Struct({
+  oid: Schema.Number,
+  schema: Schema.String,
+  name: Schema.String,
+  kind: Schema.Literal("table", "partitioned"),
+  columns: Schema.Array(Schema.Struct({
+    name: Schema.String,
+    position: Schema.Number,
+    typeOid: Schema.Number,
+    typeName: Schema.String,
+    typeSchema: Schema.String,
+    typeKind: Schema.String,
+    elementType: optional(Schema.String),
+    dimensions: Schema.Number,
+    typeModifier: Schema.Number,
+    notNull: Schema.Boolean,
+    generated: Schema.Literal("none", "stored", "virtual"),
+    keyIndex: optional(Schema.Number),
+    deterministic: Schema.Boolean
+  })),
+  partitions: Schema.Array(Schema.Number),
+  ancestors: Schema.Array(Schema.Number)
+}))
+
+const decode = Schema.decodeUnknownSync(Info)
+
+const toTable = (text: string): TableInfo => {
+  const info = decode(text)
+  const key = info.columns.filter((column) => column.keyIndex !== undefined)
+  return {
+    ...info,
+    primaryKey: key.sort((a, b) => a.keyIndex! - b.keyIndex!).map((column) => column.name)
+  }
+}
+
+/** The names of a type for casts: as the column has it, and its base type without modifier. Domains are taken for what they are made of. */
+const TYPE_NAMES = `
+WITH RECURSIVE base AS (
+  SELECT oid, typtype, typbasetype, $2::int4 AS typmod FROM pg_catalog.pg_type WHERE oid = $1::oid
+  UNION ALL
+  SELECT t.oid, t.typtype, t.typbasetype, d.typtypmod
+  FROM base JOIN pg_catalog.pg_type d ON d.oid = base.oid JOIN pg_catalog.pg_type t ON t.oid = d.typbasetype
+  WHERE base.typtype = 'd'
+)
+SELECT pg_catalog.format_type(oid, -1) AS base,
+  CASE WHEN typmod >= 0 THEN pg_catalog.format_type(oid, typmod) END AS modified
+FROM base WHERE typtype <> 'd'`
+
+interface TypeNames {
+  readonly base: string
+  /** With modifier, such as `numeric(5,2)`; `null` when there is none. */
+  readonly modified: string | null
+}
+
+/** The SQLSTATE of a refused statement; `undefined` when it was the connection that failed. */
+const stateOf = (cause: unknown): string | undefined => cause instanceof pg.DatabaseError ? cause.code : undefined
+
+/** Data exceptions, violated constraints, what can't be cast or isn't supported: all say that the text is no such value. */
+const isLiteralsFault = (state: string | undefined): boolean => state !== undefined && /^(22|23|42|0A)/.test(state)
+
+const UNDEFINED_TYPE = "42704"
+
+// --- Service ---
+
+/** A map that forgets what was not used for longest. */
+const makeRecent = <K, V>(limit: number) => {
+  const entries = new Map<K, V>()
+  return {
+    get: (key: K): V | undefined => {
+      const value = entries.get(key)
+      if (value !== undefined) {
+        entries.delete(key)
+        entries.set(key, value)
+      }
+      return value
+    },
+    set: (key: K, value: V): void => {
+      entries.delete(key)
+      entries.set(key, value)
+      if (entries.size > limit) {
+        for (const oldest of entries.keys()) {
+          entries.delete(oldest)
+          return
+        }
+      }
+    },
+    delete: (key: K) => entries.delete(key),
+    values: () => entries.values()
+  }
+}
+
+const make = Effect.gen(function*() {
+  const { admin } = yield* Database
+  const scope = yield* Effect.scope
+  type Lookup = Deferred.Deferred<Option.Option<TableInfo>, DatabaseUnavailable>
+
+  const tables = makeRecent<number, TableInfo>(MAX_TABLES)
+  const oids = makeRecent<string, number>(MAX_TABLES)
+  const inFlight = new Map<string, Lookup>()
+  const nameKey = (schema: string, name: string) => JSON.stringify([schema, name])
+
+  const query = (operation: string, sql: string, params: ReadonlyArray<unknown>) =>
+    admin.unsafe<Readonly<Record<string, string | null>>>(sql, params).pipe(
+      Effect.mapError(({ cause }) => new DatabaseUnavailable({ operation, cause }))
+    )
+
+  /** Joins the lookup that runs, or starts one, which no caller's interruption ends. Its result is kept unless `forget` came between. */
+  const lookup = (key: string, sql: string, params: ReadonlyArray<unknown>) =>
+    Effect.suspend(() => {
+      const running = inFlight.get(key)
+      if (running !== undefined) return Deferred.await(running)
+      const result: Lookup = Deferred.unsafeMake(FiberId.none)
+      inFlight.set(key, result)
+      const run = query("looking up a table", sql, params).pipe(
+        Effect.map(([row]) => Option.map(Option.fromNullable(row?.info), toTable)),
+        Effect.onExit((exit) =>
+          Effect.sync(() => {
+            if (inFlight.get(key) === result) {
+              inFlight.delete(key)
+              if (exit._tag === "Success" && Option.isSome(exit.value)) {
+                const table = exit.value.value
+                tables.set(table.oid, table)
+                oids.set(nameKey(table.schema, table.name), table.oid)
+              }
+            }
+            Deferred.unsafeDone(result, exit)
+          })
+        )
+      )
+      return Effect.uninterruptibleMask((restore) =>
+        Effect.zipRight(Effect.forkIn(Effect.interruptible(run), scope), restore(Deferred.await(result)))
+      )
+    })
+
+  const table = (schema: string, name: string) =>
+    Effect.suspend(() => {
+      const key = nameKey(schema, name)
+      const oid = oids.get(key)
+      const known = oid === undefined ? undefined : tables.get(oid)
+      // The oid may have been looked up again since, under another name.
+      return known !== undefined && known.schema === schema && known.name === name
+        ? Effect.succeedSome(known)
+        : lookup(key, byName, [schema, name])
+    })
+
+  const tableByOid = (oid: number) =>
+    Effect.suspend(() => {
+      const known = tables.get(oid)
+      return known === undefined ? lookup(String(oid), byOid, [oid]) : Effect.succeedSome(known)
+    })
+
+  const forget = (oid: number) =>
+    Effect.sync(() => {
+      for (const known of [...tables.values()]) {
+        // A partition that was just attached is not in what we know of the tables above it, so all of those are forgotten.
+        if (known.oid === oid || known.kind === "partitioned" || known.ancestors.includes(oid)) tables.delete(known.oid)
+      }
+      // What runs may have read the catalog before the change: nobody joins it any more, and its result is not kept.
+      inFlight.clear()
+    })
+
+  const typeNames = makeRecent<string, TypeNames>(MAX_LITERALS)
+  const literals = makeRecent<string, string>(MAX_LITERALS)
+
+  const namesOf = Effect.fnUntraced(function*(typeOid: number, typeModifier: number) {
+    const key = `${typeOid}:${typeModifier}`
+    const known = typeNames.get(key)
+    if (known !== undefined) return known
+    const [row] = yield* query("looking up a type", TYPE_NAMES, [typeOid, typeModifier])
+    if (row?.base === undefined || row.base === null) return undefined
+    const names: TypeNames = { base: row.base, modified: row.modified ?? null }
+    typeNames.set(key, names)
+    return names
+  })
+
+  /** `undefined` when the server refuses the text for the type. */
+  const output = (sql: string, text: string) =>
+    admin.unsafe<{ readonly output: string }>(sql, [text]).pipe(
+      Effect.map(([row]) => row?.output),
+      Effect.catchAll(({ cause }) => {
+        const state = stateOf(cause)
+        return isLiteralsFault(state) && state !== UNDEFINED_TYPE
+          ? Effect.succeed(undefined)
+          : Effect.fail(new DatabaseUnavailable({ operation: "reading a literal", cause }))
+      })
+    )
+
+  const readLiteral = Effect.fnUntraced(function*(typeOid: number, typeModifier: number, text: string) {
+    const names = yield* namesOf(typeOid, typeModifier)
+    if (names === undefined) return yield* new InvalidLiteral({ type: String(typeOid), text })
+    const { base, modified } = names
+    // What is sent back is the type's own output: no `::text`, which differs for bool, inet and char(n).
+    if (modified !== null) {
+      // With a modifier a cast rounds and cuts off; the result counts only if it is still the same value.
+      const same = yield* output(
+        `SELECT CASE WHEN $1::${modified} = $1::${base} THEN $1::${modified} END AS output`,
+        text
+      )
+      if (same !== undefined && same !== null) return same
+    }
+    const plain = yield* output(`SELECT $1::${base} AS output`, text)
+    return plain ?? (yield* new InvalidLiteral({ type: modified ?? base, text }))
+  })
+
+  const canonical = Effect.fnUntraced(function*(typeOid: number, typeModifier: number, text: string) {
+    const key = `${typeOid}:${typeModifier}:${text}`
+    const known = literals.get(key)
+    if (known !== undefined) return known
+    const result = yield* readLiteral(typeOid, typeModifier, text).pipe(
+      // The type was renamed since its name was looked up.
+      Effect.catchIf(
+        (error) => error._tag === "DatabaseUnavailable" && stateOf(error.cause) === UNDEFINED_TYPE,
+        () => {
+          typeNames.delete(`${typeOid}:${typeModifier}`)
+          return readLiteral(typeOid, typeModifier, text)
+        }
+      )
+    )
+    if (text.length <= 1000) literals.set(key, result)
+    return result
+  })
+
+  return Catalog.of({ table, tableByOid, forget, canonical })
+})
+
+export const layer: Layer.Layer<Catalog, never, Database> = Layer.scoped(Catalog, make)

@@ -1,0 +1,264 @@
+/**
+ * The settings of a server: environment variables, each `SHAPELOG_*` with its `ELECTRIC_*` twin, so that an existing deployment
+ * switches by changing the image. Where both are set, the `SHAPELOG_` one counts. An empty value is as good as none.
+ */
+import { Config, ConfigError, Duration, Either, LogLevel, Option, Redacted } from "effect"
+import * as ConnectionUri from "../domain/ConnectionUri.ts"
+import { streamNames } from "../domain/StreamNames.ts"
+
+export interface Settings {
+  /** TCP port of the HTTP server; 0 takes a free one. */
+  readonly port: number
+  /** Where the HTTP server listens: `undefined` is all interfaces; without a secret and a database of the user's, the loopback one alone. */
+  readonly host: string | undefined
+  readonly storageDirectory: string
+  /** Names publication, slot and lock. */
+  readonly streamId: string
+  /** `undefined`: whoever can reach the server may use it. */
+  readonly secret: Redacted.Redacted | undefined
+  /** `undefined`: the embedded database. */
+  readonly databaseUrl: Redacted.Redacted | undefined
+  /** For queries other than replication and publication; `undefined`: as `databaseUrl`. */
+  readonly pooledDatabaseUrl: Redacted.Redacted | undefined
+  readonly poolSize: number
+  readonly manualTablePublishing: boolean
+  /** Bytes after which a chunk of a shape's log ends. */
+  readonly chunkBytes: number
+  readonly longPollTimeout: Duration.Duration
+  readonly cacheMaxAge: Duration.Duration
+  readonly cacheStaleAge: Duration.Duration
+  readonly logLevel: LogLevel.LogLevel
+  /** What the operator is told at start about these settings. */
+  readonly notices: ReadonlyArray<string>
+}
+
+/** One setting for documentation: the variable, its default, its meaning. */
+export interface Variable {
+  readonly name: string
+  readonly default: string
+  readonly description: string
+}
+
+const described: Array<Variable> = []
+
+/** Every variable that is read, in order: the README's table is made of them. */
+export const variables: ReadonlyArray<Variable> = described
+
+/** Reads the text of the first of `names` that is set to something, and makes a value of it; Left is what is wrong with it. */
+const setting = <A>(
+  names: readonly [string, ...ReadonlyArray<string>],
+  options: {
+    readonly default: string
+    readonly description: string
+    readonly read: (text: string) => Either.Either<A, string>
+    readonly otherwise: A
+  }
+): Config.Config<A> => {
+  described.push({ name: names[0], default: options.default, description: options.description })
+  const [first, ...others] = names.map((name) =>
+    Config.string(name).pipe(
+      Config.map((text) => ({ name, text: text.trim() })),
+      Config.option,
+      Config.map(Option.filter(({ text }) => text !== ""))
+    )
+  )
+  return Config.all([first!, ...others]).pipe(
+    Config.map((found) => Option.firstSomeOf(found)),
+    Config.mapOrFail(Option.match({
+      onNone: () => Either.right(options.otherwise),
+      onSome: ({ name, text }) =>
+        Either.mapLeft(options.read(text), (problem) => ConfigError.InvalidData([name], `${name} ${problem}`))
+    })),
+    Config.withDescription(options.description)
+  )
+}
+
+/** `SHAPELOG_x` and `ELECTRIC_x`. */
+const both = (name: string): readonly [string, string] => [`SHAPELOG_${name}`, `ELECTRIC_${name}`]
+
+const integer = (min: number, max: number) => (text: string): Either.Either<number, string> => {
+  const value = Number(text)
+  return /^\d+$/.test(text) && value >= min && value <= max
+    ? Either.right(value)
+    : Either.left(`must be a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`)
+}
+
+const boolean = (text: string): Either.Either<boolean, string> =>
+  /^(true|1)$/i.test(text)
+    ? Either.right(true)
+    : /^(false|0)$/i.test(text)
+    ? Either.right(false)
+    : Either.left(`must be true or false, not ${JSON.stringify(text)}`)
+
+const units: Readonly<Record<string, number>> = { ms: 1, msec: 1, s: 1000, sec: 1000, m: 60_000, min: 60_000 }
+
+/** A number with one of the units; without one it counts `bare` milliseconds. */
+const duration = (bare: number) => (text: string): Either.Either<Duration.Duration, string> => {
+  const match = /^(\d+(?:\.\d+)?)\s*(ms|msec|s|sec|m|min)?$/i.exec(text)
+  const unit = match?.[2] === undefined ? bare : units[match[2].toLowerCase()]
+  const millis = match && unit !== undefined ? Number(match[1]) * unit : Infinity
+  // What a timer can count.
+  return millis <= 0x7fffffff
+    ? Either.right(Duration.millis(millis))
+    : Either.left(`must be a duration such as 500ms, 20s or 2min, not ${JSON.stringify(text)}`)
+}
+
+const levels: Readonly<Record<string, LogLevel.LogLevel>> = {
+  error: LogLevel.Error,
+  warning: LogLevel.Warning,
+  info: LogLevel.Info,
+  debug: LogLevel.Debug
+}
+
+const logLevel = (text: string): Either.Either<LogLevel.LogLevel, string> =>
+  Either.fromNullable(
+    levels[text.toLowerCase()],
+    () => `must be error, warning, info or debug, not ${JSON.stringify(text)}`
+  )
+
+const url = (text: string): Either.Either<Redacted.Redacted | undefined, string> =>
+  Either.map(ConnectionUri.parse(text), () => Redacted.make(text))
+
+const streamId = (text: string): Either.Either<string, string> =>
+  Either.mapBoth(streamNames(text), {
+    onLeft: (problem) => `is no stream id: ${problem}`,
+    onRight: () => text.toLowerCase()
+  })
+
+const raw = Config.all({
+  databaseUrl: setting(["DATABASE_URL"], {
+    default: "the embedded database",
+    description: "Postgres to follow: a direct connection as a role with REPLICATION, wal_level=logical. " +
+      "sslmode is disable, allow, prefer or require",
+    read: url,
+    otherwise: undefined
+  }),
+  pooledDatabaseUrl: setting([...both("POOLED_DATABASE_URL"), "ELECTRIC_QUERY_DATABASE_URL"], {
+    default: "as DATABASE_URL",
+    description: "Postgres for snapshot queries, such as through a connection pooler",
+    read: url,
+    otherwise: undefined
+  }),
+  poolSize: setting(both("DB_POOL_SIZE"), {
+    default: "20",
+    description: "connections to Postgres, besides the one for replication",
+    read: integer(2, 10_000),
+    otherwise: 20
+  }),
+  streamId: setting(both("REPLICATION_STREAM_ID"), {
+    default: "default",
+    description: "suffix of the names of publication and replication slot: letters, digits and underscores",
+    read: streamId,
+    otherwise: "default"
+  }),
+  manualTablePublishing: setting(both("MANUAL_TABLE_PUBLISHING"), {
+    default: "false",
+    description: "never alter the publication or a table's replica identity: the operator does",
+    read: boolean,
+    otherwise: false
+  }),
+  secret: setting(both("SECRET"), {
+    default: "none",
+    description: "what requests must carry as `secret`",
+    read: (text): Either.Either<Redacted.Redacted | undefined, string> => Either.right(Redacted.make(text)),
+    otherwise: undefined
+  }),
+  insecure: setting(both("INSECURE"), {
+    default: "false",
+    description: "serve whoever asks, without a secret",
+    read: boolean,
+    otherwise: false
+  }),
+  port: setting(both("PORT"), {
+    default: "3000",
+    description: "TCP port of the HTTP server",
+    read: integer(0, 65535),
+    otherwise: 3000
+  }),
+  storageDirectory: setting(both("STORAGE_DIR"), {
+    default: ".shapelog/storage",
+    description: "where shape logs are kept",
+    read: (text) => Either.right(text),
+    otherwise: ".shapelog/storage"
+  }),
+  chunkBytes: setting(both("SHAPE_CHUNK_BYTES_THRESHOLD"), {
+    default: "10485760",
+    description: "bytes after which a chunk of a shape's log ends",
+    read: integer(1, 1_000_000_000),
+    otherwise: 10_485_760
+  }),
+  longPollTimeout: setting(both("LONG_POLL_TIMEOUT"), {
+    default: "20s",
+    description: "how long a live request waits for news",
+    read: duration(1),
+    otherwise: Duration.seconds(20)
+  }),
+  cacheMaxAge: setting(both("CACHE_MAX_AGE"), {
+    default: "60",
+    description: "seconds for which caches may serve a response that is not live",
+    read: duration(1000),
+    otherwise: Duration.seconds(60)
+  }),
+  cacheStaleAge: setting(both("CACHE_STALE_AGE"), {
+    default: "300",
+    description: "seconds after that in which caches may serve it while they ask for a new one",
+    read: duration(1000),
+    otherwise: Duration.seconds(300)
+  }),
+  logLevel: setting(both("LOG_LEVEL"), {
+    default: "info",
+    description: "error, warning, info or debug",
+    read: logLevel,
+    otherwise: LogLevel.Info
+  })
+})
+
+/**
+ * All settings, from the ConfigProvider (the environment). With a database of the user's, exactly one of secret and insecure has to be
+ * chosen; with the embedded one neither need be, and then the server listens on the loopback interface alone.
+ */
+export const settings: Config.Config<Settings> = raw.pipe(
+  Config.mapOrFail(({ insecure, ...given }): Either.Either<Settings, ConfigError.ConfigError> => {
+    if (given.secret !== undefined && insecure) {
+      return Either.left(ConfigError.InvalidData(
+        ["SHAPELOG_SECRET"],
+        "SHAPELOG_SECRET and SHAPELOG_INSECURE=true contradict each other: set one of them"
+      ))
+    }
+    const undecided = given.secret === undefined && !insecure
+    if (undecided && given.databaseUrl !== undefined) {
+      return Either.left(ConfigError.MissingData(
+        ["SHAPELOG_SECRET"],
+        "set SHAPELOG_SECRET to a secret that requests must carry, or SHAPELOG_INSECURE=true to serve whoever asks"
+      ))
+    }
+    if (given.pooledDatabaseUrl !== undefined && given.databaseUrl === undefined) {
+      return Either.left(ConfigError.MissingData(
+        ["DATABASE_URL"],
+        "SHAPELOG_POOLED_DATABASE_URL is only of use along with DATABASE_URL"
+      ))
+    }
+    return Either.right({
+      ...given,
+      host: undecided ? "127.0.0.1" : undefined,
+      notices: undecided
+        ? ["no SHAPELOG_SECRET is set: listening on 127.0.0.1 only, where whoever asks is served"]
+        : insecure
+        ? ["SHAPELOG_INSECURE is set: whoever can reach the server is served"]
+        : []
+    })
+  })
+)
+
+/** What is wrong, a line for each setting, without the decoration of `ConfigError`. */
+export const explain = (error: ConfigError.ConfigError): ReadonlyArray<string> => {
+  switch (error._op) {
+    case "And":
+    case "Or":
+      return [...explain(error.left), ...explain(error.right)]
+    default: {
+      const name = error.path.join("_")
+      return [error.message.includes(name) ? error.message : `${name}: ${error.message}`]
+    }
+  }
+}
