@@ -83,9 +83,10 @@ const load = ({ db, read }: LmdbEnvironment): StoredState => {
   for (const { key, value } of db.getRange({ start: Keys.spaceStart(Keys.HEAD), end: Keys.spaceEnd(Keys.HEAD) })) {
     heads.set(Keys.shapeOf(key), Values.decodeHead(value))
   }
+  const decodeRecord = Values.recordDecoder()
   const shapes: Array<StoredState["shapes"][number]> = []
   for (const { value } of db.getRange({ start: Keys.spaceStart(Keys.RECORD), end: Keys.spaceEnd(Keys.RECORD) })) {
-    const record = Values.decodeRecord(value)
+    const record = decodeRecord(value)
     shapes.push({ record, head: heads.get(record.id) })
   }
   const applied = read(Keys.APPLIED)

@@ -7,13 +7,14 @@ import { readOffset, writeOffset } from "./StoreKeys.ts"
 
 type Snapshot = NonNullable<ShapeRecord["snapshot"]>
 
-/** A record as JSON has it: `undefined` is absent and bigints are decimal text. */
+/** What many shapes of one table have in common. */
+type Selection = Omit<ShapeRecord["definition"], "where">
+
+/** The rest of a record, as JSON has it: `undefined` is absent and bigints are decimal text. */
 interface StoredRecord {
   readonly id: number
   readonly handle: string
-  readonly definition: Omit<ShapeRecord["definition"], "where"> & {
-    readonly where?: ShapeRecord["definition"]["where"]
-  }
+  readonly where?: ShapeRecord["definition"]["where"]
   readonly snapshot?: {
     readonly xmin: string
     readonly xmax: string
@@ -41,23 +42,32 @@ const decodeSnapshot = (stored: NonNullable<StoredRecord["snapshot"]>): Snapshot
   chunks: stored.chunks
 })
 
+/** The selection comes first, after its length, so that a reader of many records parses each but once. */
 export const encodeRecord = ({ definition, handle, id, snapshot }: ShapeRecord): Buffer => {
+  const { where, ...selection } = definition
   const stored: StoredRecord = {
     id,
     handle,
-    definition,
+    ...(where && { where }),
     ...(snapshot && { snapshot: encodeSnapshot(snapshot) })
   }
-  return Buffer.from(JSON.stringify(stored))
+  const first = Buffer.from(JSON.stringify(selection))
+  return Buffer.concat([encodeUint32(first.length), first, Buffer.from(JSON.stringify(stored))])
 }
 
-export const decodeRecord = (bytes: Buffer): ShapeRecord => {
-  const { definition, handle, id, snapshot }: StoredRecord = JSON.parse(bytes.toString())
-  return {
-    id,
-    handle,
-    definition: { ...definition, where: definition.where },
-    snapshot: snapshot && decodeSnapshot(snapshot)
+/** Decodes records. Those that one decoder returns share their selections. */
+export const recordDecoder = (): (bytes: Buffer) => ShapeRecord => {
+  const selections = new Map<string, Selection>()
+  return (bytes) => {
+    const end = 4 + bytes.readUInt32BE(0)
+    const name = bytes.toString("latin1", 4, end)
+    let selection = selections.get(name)
+    if (selection === undefined) {
+      const parsed: Selection = JSON.parse(bytes.toString("utf8", 4, end))
+      selections.set(name, selection = parsed)
+    }
+    const { handle, id, snapshot, where }: StoredRecord = JSON.parse(bytes.toString("utf8", end))
+    return { id, handle, definition: { ...selection, where }, snapshot: snapshot && decodeSnapshot(snapshot) }
   }
 }
 
