@@ -16,7 +16,10 @@ import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
 /** A shape's number in this store: positive, below 2^32, never given twice, also not after a removal or a restart. */
 export type ShapeId = number
 
-/** The store's largest block: with the header LMDB puts before a value it fills whole pages, so freed pages are reused (D4). */
+/**
+ * The store's largest block: with the header LMDB puts before a value it fills whole pages, so freed pages are reused (D4). A larger
+ * one (a single item that exceeds this) is stored all the same.
+ */
 export const BLOCK_BYTES = 65536 - 24
 
 /** A shape's entry in the catalog. Changes rarely: at creation and when its snapshot is complete. */
@@ -50,7 +53,10 @@ export interface AppliedPosition {
 
 export type StoreOp =
   | { readonly _tag: "PutShape"; readonly record: ShapeRecord }
-  /** The record and head vanish with the commit; the shape's blocks are deleted afterwards, in slices. */
+  /**
+   * The record and head vanish with the commit; the shape's blocks are deleted afterwards, in slices, and may be read until then. Any
+   * later op on the shape does nothing, so a writer that has not heard of the removal brings nothing back.
+   */
   | { readonly _tag: "RemoveShape"; readonly shape: ShapeId }
   | {
     readonly _tag: "PutSnapshotBlock"

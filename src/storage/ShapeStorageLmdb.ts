@@ -6,12 +6,12 @@
  *   fails, each is tried alone.
  * - After a kill, and after a power cut with a disk that honours a sync, the store is at the last commit that completed, or at one
  *   that was under way: never between two.
- * - A commit that fails (full disk, failed write or sync) leaves no trace and the next one is tried afresh. If LMDB fails to
- *   write its meta page it refuses all later ones: then the process has to open the store again.
+ * - A commit that fails (full disk, failed write or sync) leaves no trace and the next one is tried afresh. Only when LMDB fails to write
+ *   its meta page, every later read and commit fails too: then the process has to open the store again.
  * - One process at a time: opening a directory that is open, here or in another process of this machine, fails. Not for network file
  *   systems, where LMDB does not work.
- * - A commit on a shape that has been removed does nothing. Its blocks stay readable until the sweeper has deleted them, slice by slice;
- *   what it had left when the process ended, it deletes after the next start.
+ * - The sweeper deletes the blocks of removed shapes slice by slice, between commits; what it had left when the process ended, it
+ *   deletes after the next start.
  * - Freed space is reused; the file does not shrink.
  */
 import { Chunk, Effect, Exit, Fiber, Layer, Mailbox, Option, Schedule } from "effect"
