@@ -42,16 +42,19 @@ const withTicks = <A>(effect: Effect.Effect<A, ReplicationError>, tick: Effect.E
  */
 const breakLock = (database: Database["Type"], pid: number, silentFor: Duration.Duration): Effect.Effect<void> =>
   database.admin.unsafe<{ readonly pid: number }>(
-    `SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
-     WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> $2
-       AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-       AND l.classid = ((hashtext($1)::bigint >> 32) & 4294967295)::oid
-       AND l.objid = (hashtext($1)::bigint & 4294967295)::oid
-       AND a.state_change <= clock_timestamp() - make_interval(secs => $3)
-       AND EXISTS (
-         SELECT FROM pg_replication_slots WHERE slot_name = $1 AND database = current_database() AND NOT active
-       )
-       AND pg_terminate_backend(l.pid)`,
+    // Materialized, because Postgres is free to call a function in a WHERE clause for rows that the rest of the clause excludes.
+    `WITH stale AS MATERIALIZED (
+       SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+       WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> $2
+         AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+         AND l.classid = ((hashtext($1)::bigint >> 32) & 4294967295)::oid
+         AND l.objid = (hashtext($1)::bigint & 4294967295)::oid
+         AND a.state_change <= clock_timestamp() - make_interval(secs => $3)
+         AND EXISTS (
+           SELECT FROM pg_replication_slots WHERE slot_name = $1 AND database = current_database() AND NOT active
+         )
+     )
+     SELECT pid FROM stale WHERE pg_terminate_backend(pid)`,
     [database.names.slot, pid, Duration.toSeconds(silentFor)]
   ).pipe(
     Effect.flatMap((rows) =>
