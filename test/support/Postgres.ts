@@ -1,10 +1,12 @@
 /**
  * Databases for tests, on the server that `globalSetup` provides. Nothing here uses Effect's Clock, so it works under TestClock.
  */
-import { Data, Effect, type Scope } from "effect"
+import { type ConfigError, Data, Effect, type Layer, Redacted, type Scope } from "effect"
 import { randomBytes } from "node:crypto"
 import pg from "pg"
 import { inject } from "vitest"
+import type { Database } from "../../src/source/Database.ts"
+import * as Pools from "../../src/source/Pools.ts"
 
 /** Postgres refused a statement. */
 export class QueryError extends Data.TaggedError("QueryError")<{
@@ -126,3 +128,10 @@ export const makeDatabase: Effect.Effect<TestDatabase, QueryError, Scope.Scope> 
     })
   }
 })
+
+/** The engine's pools on a test database. Publication and slot are named after it, as slots are the whole server's. */
+export const poolsOf = (
+  db: TestDatabase,
+  options?: Partial<Pools.PoolsOptions>
+): Layer.Layer<Database, ConfigError.ConfigError> =>
+  Pools.layer({ url: Redacted.make(db.url), streamId: db.name, poolSize: 8, ...options })
