@@ -20,10 +20,11 @@ export interface CommitSource {
 }
 
 export interface Committer {
-  /** Adds ops to the next commit. Completes when readers see them. `bytes` is what they hold in memory until then. */
-  readonly enqueue: (ops: ReadonlyArray<StoreOp>, bytes: number) => Effect.Effect<void>
-  /** Adds ops to the next commit, which is at the latest the one that carries the next position. */
-  readonly unsafeEnqueue: (ops: ReadonlyArray<StoreOp>) => void
+  /**
+   * Adds ops to the next commit, which is at the latest the one that carries the next position. `bytes` is what they hold in memory until
+   * readers can see them; then `done` is called.
+   */
+  readonly unsafeEnqueue: (ops: ReadonlyArray<StoreOp>, bytes?: number, done?: () => void) => void
   /** The source has something pending. */
   readonly unsafeDirty: (source: CommitSource) => void
   /** The stream has got to this position: it goes with the next commit. An idle one (`endLsn` alone has moved) may wait for a second. */
@@ -68,6 +69,7 @@ export const make = Effect.fnUntraced(function*(
   const dirty = new Set<CommitSource>()
   let ops: Array<StoreOp> = []
   let opBytes = 0
+  let opDones: Array<() => void> = []
   const fiberId = yield* Effect.fiberId
   let visible = Deferred.unsafeMake<void>(fiberId)
   let position = initial
@@ -91,10 +93,11 @@ export const make = Effect.fnUntraced(function*(
     const bytes = opBytes
     const waiting = visible
     const applied = positionDirty ? position : undefined
-    const dones: Array<() => void> = []
+    const dones = opDones
     let openEntries = false
     ops = []
     opBytes = 0
+    opDones = []
     visible = Deferred.unsafeMake(fiberId)
     positionDirty = false
     for (const source of dirty) {
@@ -155,16 +158,6 @@ export const make = Effect.fnUntraced(function*(
     Effect.orDie
   )
 
-  const enqueue: Committer["enqueue"] = (added, bytes) =>
-    Effect.suspend(() => {
-      for (const op of added) ops.push(op)
-      opBytes += bytes
-      budget.add(bytes)
-      if (opBytes >= options.groupBytes) hurry()
-      else work.unsafeOpen()
-      return Deferred.await(visible)
-    })
-
   const flush = Effect.suspend(() => {
     hurry()
     return Deferred.await(visible)
@@ -185,12 +178,15 @@ export const make = Effect.fnUntraced(function*(
   }))))
 
   return {
-    enqueue,
     flush,
     boundary,
-    unsafeEnqueue: (added) => {
+    unsafeEnqueue: (added, bytes = 0, done) => {
       for (const op of added) ops.push(op)
-      work.unsafeOpen()
+      opBytes += bytes
+      budget.add(bytes)
+      if (done) opDones.push(done)
+      if (opBytes >= options.groupBytes) hurry()
+      else work.unsafeOpen()
     },
     unsafeDirty: (source) => {
       dirty.add(source)

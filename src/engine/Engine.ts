@@ -6,7 +6,7 @@
  */
 import { Cause, Context, Deferred, Effect, Fiber, FiberSet, Layer, Option, Schedule } from "effect"
 import * as ElectricSchema from "../domain/ElectricSchema.ts"
-import { ShapeGone, SnapshotFailed, type StorageError } from "../domain/Errors.ts"
+import { type DatabaseUnavailable, ShapeGone, SnapshotFailed, type StorageError } from "../domain/Errors.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { Relation, TableInfo } from "../domain/Relation.ts"
 import { identity, type ShapeDefinition, type ShapeRequest } from "../domain/ShapeDefinition.ts"
@@ -46,7 +46,7 @@ export interface EngineOptions {
   /** How many snapshots are taken at a time. */
   readonly concurrentSnapshots: number
   /** `server_version_num` of the source. */
-  readonly serverVersion: number
+  readonly serverVersion: Effect.Effect<number, DatabaseUnavailable>
   /** How often the catalog is compared with what shapes were made from, in milliseconds. */
   readonly reconcileMillis: number
   readonly committer: Committer.CommitterOptions
@@ -215,7 +215,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   }
 
   const resolve = Effect.fnUntraced(function*(request: ShapeRequest, key: string) {
-    const { definition, table } = yield* ResolveDefinition.resolve(request, options.serverVersion).pipe(
+    const { definition, table } = yield* ResolveDefinition.resolve(request, yield* options.serverVersion).pipe(
       Effect.provideService(Catalog, catalog)
     )
     // Looked up and added in one turn: concurrent requests make one shape.

@@ -17,6 +17,7 @@ import type { Collector } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
 import type { Consumer } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
+import * as MemoryBudget from "./MemoryBudget.ts"
 import type { Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 
@@ -32,8 +33,10 @@ export interface SnapshotterContext {
   readonly permits: Effect.Semaphore
 }
 
-/** Bytes of a snapshot that may wait to be stored. */
-const MAX_PENDING = 8 * BLOCK_BYTES
+/** Bytes of one snapshot that may be on their way to the store. */
+const WINDOW_BYTES = 64 * BLOCK_BYTES
+/** Bytes of rows after which blocks are handed over. */
+const SAVE_BYTES = 4 * BLOCK_BYTES
 /** Rows that have come are readable after this time at the latest, in milliseconds. */
 const FLUSH_MILLIS = 100
 
@@ -55,14 +58,11 @@ const recordOf = (entry: ShapeEntry, snapshot: ShapeRecord["snapshot"]): ShapeRe
 const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows, context: SnapshotterContext) {
   const { committer } = context
   const encoder = SnapshotEncoder.make(entry.projection, { blockBytes: BLOCK_BYTES, chunkBytes: context.chunkBytes })
+  const window = MemoryBudget.make(WINDOW_BYTES)
   const visible: Array<number> = []
-  let flushedAt = yield* Clock.currentTimeMillis
-  let isFirst = true
 
-  /** Hands over the completed blocks, with `last` in the same commit; completes when they can be read. */
-  const save = (last: ReadonlyArray<StoreOp>) => Effect.suspend(() => {
-    // What comes after the removal would stay in the store for ever.
-    if (entry.removed) return Effect.interrupt
+  /** Hands over the completed blocks, with `last` in the same commit. */
+  const save = (last: ReadonlyArray<StoreOp>, done: () => void) => {
     const blocks = encoder.take()
     const ops: Array<StoreOp> = blocks.map(({ block, bytes, chunk }) => ({
       _tag: "PutSnapshotBlock",
@@ -72,35 +72,44 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
       bytes
     }))
     const size = blocks.reduce((sum, { bytes }) => sum + bytes.length, 0)
-    return Effect.map(committer.enqueue([...ops, ...last], size), () => {
+    window.add(size)
+    committer.unsafeEnqueue([...ops, ...last], size, () => {
+      window.release(size)
+      if (entry.removed) return
       for (const { block, chunk } of blocks) visible[chunk] = block + 1
-      if (blocks.length > 0 && !entry.removed) entry.snapshotAdvanced({ _tag: "Running", blocks: [...visible] })
+      if (blocks.length > 0) entry.snapshotAdvanced({ _tag: "Running", blocks: [...visible] })
+      done()
     })
-  })
+  }
 
+  let flushedAt = 0
   let pending = 0
   while (true) {
     const pulled = yield* rows.pull
+    // What comes after the removal would stay in the store for ever.
+    if (entry.removed) return
     if (Option.isNone(pulled)) break
     encoder.push(pulled.value)
     pending += pulled.value.bytes.length
     const now = yield* Clock.currentTimeMillis
-    if (isFirst || now - flushedAt >= FLUSH_MILLIS) {
-      encoder.flush()
-      yield* save([])
-      isFirst = false
-      flushedAt = now
-      pending = 0
-    } else if (pending >= MAX_PENDING) {
-      yield* save([])
-      flushedAt = now
-      pending = 0
-    }
+    const isDue = now - flushedAt >= FLUSH_MILLIS
+    if (!isDue && pending < SAVE_BYTES) continue
+    // Rows that trickle in are not kept back for a full block; a stream of them fills blocks anyway.
+    if (isDue && (flushedAt === 0 || pending < BLOCK_BYTES)) encoder.flush()
+    save([], () => {})
+    flushedAt = now
+    pending = 0
+    yield* window.awaitRoom
+    if (entry.removed) return
   }
   encoder.finish(rows.marks)
   const chunks = encoder.chunks()
-  yield* save([{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks }) }])
-  if (!entry.removed) entry.snapshotAdvanced({ _tag: "Complete", chunks })
+  yield* Effect.async<void>((resume) =>
+    save([{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks }) }], () => {
+      entry.snapshotAdvanced({ _tag: "Complete", chunks })
+      resume(Effect.void)
+    })
+  )
 })
 
 /** Takes one snapshot. False when it does not see a transaction that went by before the shape was registered. */
