@@ -1,5 +1,5 @@
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Exit, Fiber, Scope, TestClock } from "effect"
+import { Effect, Exit, Fiber, Logger, Scope, TestClock } from "effect"
 import * as Lsn from "../../src/domain/Lsn.ts"
 import type { WalMessage } from "../../src/domain/WalMessage.ts"
 import * as Postgres from "../support/Postgres.ts"
@@ -194,7 +194,7 @@ describe("status", () => {
          WHERE slot_name = '${stream.slot}' AND reply_time > '${began!.now}'::timestamptz + interval '1 second'`
       )
       assert.strictEqual((yield* nextTransaction(connection)).rows.length, 20000)
-    }))
+    }).pipe(Effect.provide(Logger.remove(Logger.defaultLogger))))
 
   it.scoped("without the timer it would not", () =>
     Effect.gen(function*() {
