@@ -32,7 +32,7 @@ export interface True {
 export type Expression = Comparison | True
 
 /** What a clause is read against. */
-export interface Context {
+export interface ClauseContext {
   readonly clause: string
   /** Values of `$1…$n`. */
   readonly params: ReadonlyArray<string>
@@ -41,10 +41,10 @@ export interface Context {
 
 type Result<A> = Either.Either<A, string>
 
-const refuse = (context: Context, location: number | undefined, message: string) =>
+const refuse = (context: ClauseContext, location: number | undefined, message: string) =>
   Either.left(at(inClause(context.clause, location), message))
 
-const notYet = (context: Context, node: Node) => {
+const notYet = (context: ClauseContext, node: Node) => {
   const [what, location] = nameOf(node)
   return refuse(context, location, `${what} is not supported yet`)
 }
@@ -54,7 +54,7 @@ interface Value extends Literal {
   readonly cast: TypeName | undefined
 }
 
-const constant = (context: Context, node: Node): Option.Option<Value> => {
+const constant = (context: ClauseContext, node: Node): Option.Option<Value> => {
   if ("TypeCast" in node) {
     const { arg, typeName } = node.TypeCast
     if (arg === undefined || "TypeCast" in arg) return Option.none()
@@ -82,7 +82,7 @@ const constant = (context: Context, node: Node): Option.Option<Value> => {
   return Option.none()
 }
 
-const columnOf = (context: Context, node: Node): ColumnInfo | undefined => {
+const columnOf = (context: ClauseContext, node: Node): ColumnInfo | undefined => {
   if (!("ColumnRef" in node)) return undefined
   const [field, ...others] = node.ColumnRef.fields ?? []
   if (field === undefined || others.length > 0 || !("String" in field)) return undefined
@@ -110,7 +110,7 @@ const suits = ({ kind, text }: Literal, column: ColumnInfo): boolean => {
   return numbers.has(column.typeName) && (column.typeName !== "float4" || Math.fround(Number(text)) === Number(text))
 }
 
-const comparison = (context: Context, expr: A_Expr, column: ColumnInfo, value: Value): Result<Expression> => {
+const comparison = (context: ClauseContext, expr: A_Expr, column: ColumnInfo, value: Value): Result<Expression> => {
   const cause = obstacle(column)
   if (cause !== undefined) {
     return refuse(context, expr.location, `column ${column.name} can't be compared: ${cause}`)
@@ -138,7 +138,7 @@ const isEquals = (expr: A_Expr): boolean => {
     name.String.sval === "="
 }
 
-const equality = (context: Context, expr: A_Expr, node: Node): Result<Expression> => {
+const equality = (context: ClauseContext, expr: A_Expr, node: Node): Result<Expression> => {
   const { lexpr, rexpr } = expr
   if (lexpr === undefined || rexpr === undefined) return notYet(context, node)
   const left = columnOf(context, lexpr)
@@ -163,7 +163,7 @@ const equality = (context: Context, expr: A_Expr, node: Node): Result<Expression
 }
 
 /** Reads a clause's syntax tree. Left is the message for what is wrong or not supported. */
-export const parse = (context: Context, node: Node): Result<Expression> => {
+export const parse = (context: ClauseContext, node: Node): Result<Expression> => {
   const unknown = unknownName(context, node)
   if (unknown !== undefined) return refuse(context, unknown.location, unknown.message)
   if (isNotBoolean(context, node)) return Either.left("WHERE clause must return a boolean")

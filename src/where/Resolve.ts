@@ -9,7 +9,7 @@ import { evident } from "./Canonical.ts"
 import * as Grammar from "./Grammar.ts"
 import { at } from "./Location.ts"
 import { equalityKey } from "./NormalForm.ts"
-import { type Comparison, type Context, parse } from "./Parse.ts"
+import { type ClauseContext, type Comparison, parse } from "./Parse.ts"
 
 /**
  * The output form of a text as a value of the column's type, without its modifier: a literal is neither cut nor rounded before it is compared.
@@ -36,7 +36,7 @@ const literalValue = <E>(canonical: Canonical<E>, comparison: Comparison): Effec
 }
 
 /** The clause, or `undefined` when it holds for every row. Fails with the message for a clause that is refused. */
-export const resolve = Effect.fnUntraced(function*<E>(context: Context, canonical: Canonical<E>) {
+export const resolve = Effect.fnUntraced(function*<E>(context: ClauseContext, canonical: Canonical<E>) {
   const expression = yield* parse(context, yield* Grammar.parse(context.clause))
   if (expression._tag === "True") return undefined
   const { column, literal } = expression

@@ -4,7 +4,7 @@
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either, FastCheck as fc } from "effect"
-import { quote, quoteLiteral } from "../../src/domain/Identifier.ts"
+import { quoteLiteral } from "../../src/domain/Identifier.ts"
 import type { ColumnInfo } from "../../src/domain/Relation.ts"
 import { tuple } from "../../src/domain/WalMessage.ts"
 import { DISPLAY_SETTINGS } from "../../src/source/Database.ts"
@@ -12,7 +12,7 @@ import { compile, indexTerm, termKey } from "../../src/where/Compile.ts"
 import { print } from "../../src/where/Print.ts"
 import { resolve } from "../../src/where/Resolve.ts"
 import * as Postgres from "../support/Postgres.ts"
-import { columnsOf, relation } from "./Columns.ts"
+import { canonical, columnsOf, relation } from "./Columns.ts"
 
 const from = (...texts: Array<string>) => fc.constantFrom(...texts)
 const either = (arbitrary: fc.Arbitrary<string>, ...texts: Array<string>) => fc.oneof(arbitrary, from(...texts))
@@ -180,12 +180,6 @@ const setup = Effect.gen(function*() {
   yield* db.exec("CREATE SCHEMA app; CREATE TYPE app.\"Odd Type\" AS ENUM ('a', 'b', 'a.b')")
   return db
 })
-
-const canonical = (db: Postgres.Queryable) => ({ typeName, typeSchema }: ColumnInfo, text: string) =>
-  db.query(`SELECT ${quoteLiteral(text)}::${quote(typeSchema)}.${quote(typeName)} AS v`).pipe(
-    Effect.map(([row]) => row!.v!),
-    Effect.mapError(() => `invalid syntax for type ${typeName}: ${text}`)
-  )
 
 const insertAll = (db: Postgres.Queryable, texts: ReadonlyArray<string>) =>
   Effect.forEach(texts, (text) => Effect.option(db.query(`INSERT INTO t VALUES (${quoteLiteral(text)})`)), {
