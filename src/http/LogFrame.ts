@@ -13,8 +13,8 @@ export type BodyError = ShapeGone | SnapshotFailed | StorageError
 /** What a response carries after its headers. */
 export type ResponseBody =
   | { readonly _tag: "None" }
-  /** All of it. May be shared between responses: nobody writes to it. */
-  | { readonly _tag: "Bytes"; readonly bytes: Uint8Array }
+  /** All of it, as a latin-1 string: each character is a byte. In this form Node sends it with the headers in one write. */
+  | { readonly _tag: "Latin1"; readonly text: string }
   /** Pieces to be pulled one by one as the client takes them. When a pull fails, what was sent must not be taken for whole. */
   | {
     readonly _tag: "Pieces"
@@ -24,15 +24,15 @@ export type ResponseBody =
   }
 
 export const none: ResponseBody = { _tag: "None" }
-export const bytes = (of: Uint8Array): ResponseBody => ({ _tag: "Bytes", bytes: of })
-export const utf8 = (text: string): ResponseBody => bytes(Buffer.from(text))
+export const ascii = (text: string): ResponseBody => ({ _tag: "Latin1", text })
+export const utf8 = (text: string): ResponseBody => ascii(Buffer.from(text).toString("latin1"))
 
 /** The message that ends a body which reaches the end of the log. */
 export const upToDate = (lastSeen: Lsn): string =>
   `{"headers":{"control":"up-to-date","global_last_seen_lsn":"${lastSeen}"}}`
 
-/** Bodies up to this many bytes are put together in memory and sent as one. */
-export const SMALL = 65_536
+/** Bodies up to this many bytes are sent as one. */
+const SMALL = 16_384
 
 const OPEN = 0x5b
 
@@ -42,26 +42,23 @@ const opened = (first: Uint8Array): Uint8Array => {
   return copy
 }
 
+const latin1 = (piece: Uint8Array): string =>
+  (Buffer.isBuffer(piece) ? piece : Buffer.from(piece.buffer, piece.byteOffset, piece.length)).toString("latin1")
+
 /** What follows the last item; `control` is ASCII. */
 const tail = (control: string | undefined): string => (control === undefined ? "]" : `,${control}]`)
-const onlyTail = (control: string | undefined): string => (control === undefined ? "[]" : `[${control}]`)
+const onlyTail = (control: string | undefined): ResponseBody => ascii(control === undefined ? "[]" : `[${control}]`)
 
 /** The frame of a body that is in memory. */
 export const ofReady = (pieces: ReadonlyArray<Uint8Array>, control: string | undefined): ResponseBody => {
   let size = 0
   for (let i = 0; i < pieces.length; i++) size += pieces[i]!.length
-  if (size === 0) return utf8(onlyTail(control))
+  if (size === 0) return onlyTail(control)
   const end = tail(control)
   if (size <= SMALL) {
-    const all = Buffer.allocUnsafe(size + end.length)
-    let at = 0
-    for (let i = 0; i < pieces.length; i++) {
-      all.set(pieces[i]!, at)
-      at += pieces[i]!.length
-    }
-    all[0] = OPEN
-    all.write(end, at, "latin1")
-    return bytes(all)
+    let items = latin1(pieces[0]!)
+    for (let i = 1; i < pieces.length; i++) items += latin1(pieces[i]!)
+    return ascii(`[${items.slice(1)}${end}`)
   }
   let next = 0
   const rest = pieces.filter((piece) => piece.length > 0)
@@ -93,7 +90,7 @@ const framed = (
 export const ofPulled = Effect.fnUntraced(function*(pull: LogBody["pull"], control: string | undefined) {
   while (true) {
     const first = yield* pull
-    if (Option.isNone(first)) return utf8(onlyTail(control))
+    if (Option.isNone(first)) return onlyTail(control)
     if (first.value.length === 0) continue
     const frame: ResponseBody = {
       _tag: "Pieces",

@@ -8,7 +8,7 @@
  * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being sent at the
  *   deadline is cut off.
  */
-import { Context, Effect, Exit, FiberId, Layer, Option, Runtime, Schema } from "effect"
+import { Context, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { HttpOptions } from "./HttpOptions.ts"
@@ -58,7 +58,10 @@ const immediate = Effect.async<void>((resume) => {
 const make = Effect.gen(function*() {
   const routes = yield* ShapeRoutes
   const options = yield* HttpOptions
-  const runFork = Runtime.runFork(yield* Effect.runtime<never>())
+  // Counting every request's fiber in Effect's own metrics costs more than the fiber.
+  const runFork = Runtime.runFork(
+    Runtime.disableRuntimeFlag(yield* Effect.runtime<never>(), RuntimeFlags.RuntimeMetrics)
+  )
   let isDraining = false
 
   // --- Sending ---
@@ -77,9 +80,9 @@ const make = Effect.gen(function*() {
     })
 
   /** Ends the response; the send timeout stays armed while bytes wait, until the keep-alive timeout takes its place. */
-  const end = (res: Http.ServerResponse, bytes?: Uint8Array) => {
+  const end = (res: Http.ServerResponse, latin1?: string) => {
     if (isDraining) res.once("close", () => server.closeIdleConnections())
-    res.end(bytes)
+    res.end(latin1, "latin1")
     if (res.writableLength > 0) res.socket?.setTimeout(options.sendTimeoutMs)
   }
 
@@ -114,9 +117,8 @@ const make = Effect.gen(function*() {
     )
 
   const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> => {
-    const { body, status } = response
-    const headers = response.headers.slice()
-    const length = body._tag === "Bytes" ? body.bytes.length : body._tag === "None" ? 0 : body.length
+    const { body, headers, status } = response
+    const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
     if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
     // What a client sends beyond what we read of it would have to be read before its next request.
     if (isDraining || hasBody(req)) headers.push("connection", "close")
@@ -125,8 +127,8 @@ const make = Effect.gen(function*() {
       end(res)
       return Effect.void
     }
-    if (body._tag === "Bytes") {
-      end(res, body.bytes)
+    if (body._tag === "Latin1") {
+      end(res, body.text)
       return Effect.void
     }
     return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
@@ -149,12 +151,15 @@ const make = Effect.gen(function*() {
         ? send(req, res, routes.tooLong(request))
         : Effect.flatMap(routes.handle(request), (response) => send(req, res, response))
     )
-    if (fiber.unsafePoll() === null) {
+    const exit = fiber.unsafePoll()
+    if (exit === null) {
       res.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
+      fiber.addObserver((exit) => {
+        if (Exit.isFailure(exit)) res.destroy()
+      })
+    } else if (Exit.isFailure(exit)) {
+      res.destroy()
     }
-    fiber.addObserver((exit) => {
-      if (Exit.isFailure(exit)) res.destroy()
-    })
   }
 
   const waiting = new WeakMap<Socket, number>()

@@ -54,10 +54,14 @@ const isDefinitionKey = (key: string): boolean => {
   }
 }
 
-/** Calls `pair` for each pair: the decoded key (`undefined` when malformed), the raw value (`undefined` when there is no `=`), where the pair begins and ends. */
-export const forEachPair = (
+/**
+ * Calls `visit` for each pair with the decoded key (`undefined` when malformed), the raw value (`undefined` when there is no `=`)
+ * and where in the query the pair stands.
+ */
+export const forEachPair = <A>(
   query: string,
-  pair: (key: string | undefined, value: string | undefined, start: number, end: number) => void
+  into: A,
+  visit: (into: A, key: string | undefined, value: string | undefined, query: string, start: number, end: number) => void
 ): void => {
   let start = 0
   while (start < query.length) {
@@ -67,9 +71,11 @@ export const forEachPair = (
       const equals = query.indexOf("=", start)
       const bare = equals === -1 || equals > end
       const key = query.slice(start, bare ? end : equals)
-      pair(
+      visit(
+        into,
         key.includes("%") || key.includes("+") ? decode(key) : key,
         bare ? undefined : query.slice(equals + 1, end),
+        query,
         start,
         end
       )
@@ -82,6 +88,48 @@ export const forEachPair = (
 const text = (value: string | undefined): string | undefined =>
   value === undefined || value === "" ? undefined : decode(value) ?? value
 const flag = (value: string | undefined): string | true | undefined => (value === undefined ? true : text(value))
+
+const scanPair = (
+  raw: RawQuery,
+  key: string | undefined,
+  value: string | undefined,
+  query: string,
+  start: number,
+  end: number
+): void => {
+  switch (key) {
+    case undefined:
+      raw.malformed = true
+      return
+    case "offset":
+      raw.offset = text(value)
+      return
+    case "handle":
+      raw.handle = value === "" ? undefined : value
+      return
+    case "live":
+      raw.live = flag(value)
+      return
+    case "cursor":
+      raw.cursor = text(value)
+      return
+    case "live_sse":
+      raw.liveSse = flag(value)
+      return
+    case "experimental_live_sse":
+      raw.experimentalLiveSse = flag(value)
+      return
+    case "secret":
+      raw.secret = value ?? ""
+      return
+    case "api_secret":
+      raw.apiSecret = value ?? ""
+      return
+    default:
+      if (isDefinitionKey(key)) raw.definition += query.slice(start, end) + "&"
+      else if (key.startsWith("subset__") || key.startsWith("subset[") || key === "subset") raw.subset = true
+  }
+}
 
 export const scan = (query: string): RawQuery => {
   const raw: RawQuery = {
@@ -97,39 +145,6 @@ export const scan = (query: string): RawQuery => {
     subset: false,
     malformed: false
   }
-  forEachPair(query, (key, value, start, end) => {
-    switch (key) {
-      case undefined:
-        raw.malformed = true
-        return
-      case "offset":
-        raw.offset = text(value)
-        return
-      case "handle":
-        raw.handle = value === "" ? undefined : value
-        return
-      case "live":
-        raw.live = flag(value)
-        return
-      case "cursor":
-        raw.cursor = text(value)
-        return
-      case "live_sse":
-        raw.liveSse = flag(value)
-        return
-      case "experimental_live_sse":
-        raw.experimentalLiveSse = flag(value)
-        return
-      case "secret":
-        raw.secret = value ?? ""
-        return
-      case "api_secret":
-        raw.apiSecret = value ?? ""
-        return
-      default:
-        if (isDefinitionKey(key)) raw.definition += `${query.slice(start, end)}&`
-        else if (key.startsWith("subset__") || key.startsWith("subset[") || key === "subset") raw.subset = true
-    }
-  })
+  forEachPair(query, raw, scanPair)
   return raw
 }

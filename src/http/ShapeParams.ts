@@ -60,7 +60,7 @@ const parseDefinition = (definition: string): Definition => {
   const values = new Map<string, string>()
   const params = new Map<string, string>()
   const castErrors: Record<string, ReadonlyArray<string>> = {}
-  forEachPair(definition, (key, raw) => {
+  forEachPair(definition, values, (_, key, raw) => {
     if (key === undefined) return
     const field = key.startsWith("params") ? "params" : key
     const value = decode(raw ?? "")

@@ -16,8 +16,8 @@ export interface HttpRequest {
 
 export interface ShapeResponse {
   readonly status: number
-  /** Name, value, name, value, …; without `content-length`, which follows from the body. */
-  readonly headers: ReadonlyArray<string>
+  /** Name, value, name, value, …; without `content-length`, which follows from the body. The server adds its own to it. */
+  readonly headers: Array<string>
   readonly body: LogFrame.ResponseBody
 }
 
@@ -39,6 +39,20 @@ export const asciiJson = (json: string): string =>
   /^[\x20-\x7e]*$/.test(json)
     ? json
     : json.replace(/[^\x20-\x7e]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`)
+
+/** What the headers of a response from the log say. */
+export interface LogHeaders {
+  readonly handle: string
+  /** Where the response ends. */
+  readonly offset: string
+  readonly etag: string
+  readonly hasData: boolean
+  readonly upToDate: boolean
+  /** Of live responses. */
+  readonly cursor: number | undefined
+  /** Left out of live responses and of those without a body. */
+  readonly schema: string | undefined
+}
 
 /** The replies that all routes share, with the headers that every response carries. */
 export const make = (options: { readonly version: string; readonly requestIdPrefix: string }) => {
@@ -77,6 +91,40 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     return headers
   }
 
+  /** A response from the log: one literal, because it is made for every request. */
+  const logHeaders = (request: HttpRequest, cacheControl: string, of: LogHeaders): Array<string> => {
+    const headers = [
+      "vary",
+      "accept-encoding",
+      "cache-control",
+      cacheControl,
+      "x-request-id",
+      requestId(request),
+      "electric-server",
+      server,
+      "access-control-allow-origin",
+      header(request, "origin") ?? "*",
+      "access-control-expose-headers",
+      EXPOSED,
+      "access-control-allow-methods",
+      SHAPE_METHODS,
+      "content-type",
+      JSON_TYPE,
+      "etag",
+      of.etag,
+      "electric-handle",
+      of.handle,
+      "electric-has-data",
+      of.hasData ? "true" : "false",
+      "electric-offset",
+      of.offset
+    ]
+    if (of.upToDate) headers.push("electric-up-to-date", "")
+    if (of.cursor !== undefined) headers.push("electric-cursor", String(of.cursor))
+    if (of.schema !== undefined) headers.push("electric-schema", asciiJson(of.schema))
+    return headers
+  }
+
   /** An error on `/v1/shape`: never cached. */
   const error = (
     request: HttpRequest,
@@ -92,7 +140,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
   }
 
   return {
-    shapeHeaders,
+    logHeaders,
     error,
 
     /** 400 with the protocol's field messages. */
@@ -115,7 +163,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     mustRefetch: (request: HttpRequest, handle: string | undefined): ShapeResponse => {
       const headers = shapeHeaders(request, `public, max-age=${handle === undefined ? 1 : 60}, must-revalidate`)
       if (handle !== undefined) headers.push("etag", `"${handle}::"`, "electric-handle", handle)
-      return { status: 409, headers, body: LogFrame.utf8("[{\"headers\":{\"control\":\"must-refetch\"}}]") }
+      return { status: 409, headers, body: LogFrame.ascii("[{\"headers\":{\"control\":\"must-refetch\"}}]") }
     },
 
     /** 401: without CORS headers, so that a script of another origin does not even learn that much. */
@@ -131,7 +179,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
         "electric-server",
         server
       ],
-      body: LogFrame.utf8("{\"message\":\"Unauthorized - Invalid API secret\"}")
+      body: LogFrame.ascii("{\"message\":\"Unauthorized - Invalid API secret\"}")
     }),
 
     preflight: (request: HttpRequest): ShapeResponse => {
@@ -147,7 +195,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     health: (request: HttpRequest, status: number, state: string): ShapeResponse => {
       const headers = withCors(request, OTHER_METHODS, "no-cache, no-store, must-revalidate")
       headers.push("content-type", JSON_TYPE)
-      return { status, headers, body: LogFrame.utf8(`{"status":"${state}"}`) }
+      return { status, headers, body: LogFrame.ascii(`{"status":"${state}"}`) }
     },
 
     root: (request: HttpRequest): ShapeResponse => ({
@@ -159,14 +207,14 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     notFound: (request: HttpRequest): ShapeResponse => ({
       status: 404,
       headers: withCors(request, OTHER_METHODS, DEFAULT_CACHE),
-      body: LogFrame.utf8("Not found")
+      body: LogFrame.ascii("Not found")
     }),
 
     /** 414 or 431, for a server that finds out itself. */
     tooLong: (request: HttpRequest): ShapeResponse => ({
       status: 414,
       headers: withCors(request, OTHER_METHODS, DEFAULT_CACHE),
-      body: LogFrame.utf8("URI too long")
+      body: LogFrame.ascii("URI too long")
     })
   }
 }

@@ -8,7 +8,7 @@
  */
 import { Cause, Context, Effect, Either, Layer } from "effect"
 import { createHash, timingSafeEqual } from "node:crypto"
-import type { DatabaseUnavailable, InvalidRequest, ShapeGone, StorageError } from "../domain/Errors.ts"
+import type { DatabaseUnavailable, InvalidRequest, ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import { type EngineStatus, type LogSlice, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
@@ -119,56 +119,16 @@ const make = Effect.gen(function*() {
   const cursor = ({ cursor }: ShapeParams.ShapeParams): Effect.Effect<number> =>
     Cursor.next(cursor, clock.unsafeCurrentTimeMillis(), options.longPollTimeoutMs, random)
 
-  interface LogHeaders {
-    readonly handle: string
-    readonly end: string
-    readonly etag: string
-    readonly hasData: boolean
-    readonly upToDate: boolean
-    readonly cursor: number | undefined
-    /** Left out of live responses and of those without a body. */
-    readonly schema: string | undefined
-  }
-
-  const logHeaders = (request: HttpRequest, params: ShapeParams.ShapeParams, of: LogHeaders): Array<string> => {
-    const headers = replies.shapeHeaders(request, cacheControl(params))
-    headers.push(
-      "etag",
-      of.etag,
-      "electric-handle",
-      of.handle,
-      "electric-has-data",
-      of.hasData ? "true" : "false",
-      "electric-offset",
-      of.end
-    )
-    if (of.upToDate) headers.push("electric-up-to-date", "")
-    if (of.cursor !== undefined) headers.push("electric-cursor", String(of.cursor))
-    if (of.schema !== undefined) headers.push("electric-schema", ShapeResponse.asciiJson(of.schema))
-    return headers
-  }
-
   // --- The log ---
 
   /** Live responses to the same offset share one body. */
   const liveBodies = new RecentMap<LogFrame.ResponseBody>(32)
 
-  const framed = (
-    params: ShapeParams.ShapeParams,
-    etag: string,
-    slice: LogSlice
-  ): Effect.Effect<LogFrame.ResponseBody, LogFrame.BodyError> => {
-    // Of a live response the LSN follows from its offset, so that equal requests have equal bodies.
-    const lsn = params.live ? slice.end.tx : Lsn.max(slice.lastSeenLsn, slice.end.tx)
-    const control = slice.upToDate ? LogFrame.upToDate(lsn) : undefined
-    const { ready } = slice.body
-    if (ready === undefined) return LogFrame.ofPulled(slice.body.pull, control)
-    return Effect.succeed(
-      params.live
-        ? liveBodies.get(slice.upToDate ? etag : `${etag}+`, () => LogFrame.ofReady(ready, control))
-        : LogFrame.ofReady(ready, control)
-    )
-  }
+  /** What ends the body of a slice. Of a live response the LSN follows from its offset, so that equal requests have equal bodies. */
+  const controlOf = (params: ShapeParams.ShapeParams, slice: LogSlice): string | undefined =>
+    slice.upToDate
+      ? LogFrame.upToDate(params.live ? slice.end.tx : Lsn.max(slice.lastSeenLsn, slice.end.tx))
+      : undefined
 
   const withoutNews = Effect.fnUntraced(function*(
     request: HttpRequest,
@@ -179,16 +139,16 @@ const make = Effect.gen(function*() {
     lastSeen: Lsn.Lsn
   ) {
     const endText = LogOffset.format(end)
-    const headers = logHeaders(request, params, {
+    const headers = replies.logHeaders(request, cacheControl(params), {
       handle: shape.handle,
-      end: endText,
+      offset: endText,
       etag: `"${shape.handle}:${offset}:${endText}:${++unique}"`,
       hasData: false,
       upToDate: true,
       cursor: params.live ? yield* cursor(params) : undefined,
       schema: params.live ? undefined : shape.schema
     })
-    const body = LogFrame.utf8(`[${LogFrame.upToDate(Lsn.max(lastSeen, end.tx))}]`)
+    const body = LogFrame.ascii(`[${LogFrame.upToDate(Lsn.max(lastSeen, end.tx))}]`)
     return { status: 200, headers, body } satisfies Response
   })
 
@@ -203,31 +163,53 @@ const make = Effect.gen(function*() {
     return yield* withoutNews(request, params, shape, "now", end, lastSeen)
   })
 
-  const serveLog = Effect.fnUntraced(function*(
-    request: HttpRequest,
-    params: ShapeParams.ShapeParams,
-    shape: ShapeInfo,
-    offset: LogOffset.LogOffset
-  ) {
-    const { handle } = shape
+  // --- Requests ---
+
+  /** A request for a shape on its way, and how far it has come. */
+  interface Exchange {
+    readonly request: HttpRequest
+    readonly raw: RawQuery
+    params: ShapeParams.ShapeParams | undefined
+    shape: ShapeInfo | undefined
+  }
+
+  /** Waits for an engine that is not active, as long as a request may. */
+  const awaitReady = (status: EngineStatus): Effect.Effect<boolean> =>
+    status === "stopping" ? Effect.succeed(false) : starting.hold("ready", "active", engine.awaitActive)
+
+  /** One generator for all of it, because its steps are what a request costs. */
+  const serveShape = Effect.fnUntraced(function*(exchange: Exchange) {
+    const { raw, request } = exchange
+    const status = yield* engine.status
+    if (status !== "active" && !(yield* awaitReady(status))) {
+      return replies.unavailable(request, notReadyText[yield* engine.status], 5)
+    }
+    const validated = validate(raw)
+    if (Either.isLeft(validated)) return replies.invalid(request, validated.left)
+    const params = exchange.params = validated.right
+    const shape = exchange.shape = yield* engine.resolve(params.definition)
+    const { handle, offset } = params
+    if (handle !== undefined && handle !== shape.handle) return replies.mustRefetch(request, shape.handle)
+    if (offset === "now") return yield* serveNow(request, params, shape)
+
     const offsetText = LogOffset.format(offset)
-    let slice = yield* engine.read(handle, offset)
+    let slice = yield* engine.read(shape.handle, offset)
 
     if (isBeyondEnd(slice, offset)) {
       // The server may be catching up with what it has served before a restart.
-      yield* held.hold("beyond", `${handle}<${offsetText}`, engine.awaitChange(handle, before(offset)))
-      slice = yield* engine.read(handle, offset)
+      yield* held.hold("beyond", `${shape.handle}<${offsetText}`, engine.awaitChange(shape.handle, before(offset)))
+      slice = yield* engine.read(shape.handle, offset)
       if (isBeyondEnd(slice, offset)) {
         return replies.invalid(request, { offset: ["out of bounds for this shape"] })
       }
     }
 
     let end = LogOffset.format(slice.end)
-    let etag = `"${handle}:${offsetText}:${end}"`
+    let etag = `"${shape.handle}:${offsetText}:${end}"`
     if (isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)) {
-      const headers = logHeaders(request, params, {
-        handle,
-        end,
+      const headers = replies.logHeaders(request, cacheControl(params), {
+        handle: shape.handle,
+        offset: end,
         etag,
         hasData: true,
         upToDate: slice.upToDate,
@@ -238,8 +220,8 @@ const make = Effect.gen(function*() {
     }
 
     if (params.live && isQuiet(slice, offset)) {
-      const woken = yield* held.hold("live", `${handle}>${end}`, engine.awaitChange(handle, slice.end))
-      slice = yield* engine.read(handle, offset)
+      const woken = yield* held.hold("live", `${shape.handle}>${end}`, engine.awaitChange(shape.handle, slice.end))
+      slice = yield* engine.read(shape.handle, offset)
       if (isQuiet(slice, offset)) {
         const status = yield* engine.status
         return !woken && status !== "active"
@@ -247,13 +229,19 @@ const make = Effect.gen(function*() {
           : yield* withoutNews(request, params, shape, offsetText, slice.end, slice.lastSeenLsn)
       }
       end = LogOffset.format(slice.end)
-      etag = `"${handle}:${offsetText}:${end}"`
+      etag = `"${shape.handle}:${offsetText}:${end}"`
     }
 
-    const body = yield* framed(params, etag, slice)
-    const headers = logHeaders(request, params, {
-      handle,
-      end,
+    const control = controlOf(params, slice)
+    const { pull, ready } = slice.body
+    const body = ready === undefined
+      ? yield* LogFrame.ofPulled(pull, control)
+      : params.live
+      ? liveBodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
+      : LogFrame.ofReady(ready, control)
+    const headers = replies.logHeaders(request, cacheControl(params), {
+      handle: shape.handle,
+      offset: end,
       etag,
       hasData: true,
       upToDate: slice.upToDate,
@@ -265,47 +253,25 @@ const make = Effect.gen(function*() {
 
   // --- Failures ---
 
-  /** 409 with the handle of the shape that took the place of `gone`, where there is one. */
-  const refetch = (request: HttpRequest, params: ShapeParams.ShapeParams, gone: string): Effect.Effect<Response> =>
-    Effect.match(engine.resolve(params.definition), {
-      onFailure: () => replies.mustRefetch(request, undefined),
-      onSuccess: ({ handle }) => replies.mustRefetch(request, handle === gone ? undefined : handle)
-    })
+  /** 409 with the handle of the shape that took the place of the one that is gone, where there is one. */
+  const refetch = ({ params, request, shape }: Exchange): Effect.Effect<Response> =>
+    params === undefined ? Effect.succeed(replies.mustRefetch(request, undefined)) : Effect.match(
+      engine.resolve(params.definition),
+      {
+        onFailure: () => replies.mustRefetch(request, undefined),
+        onSuccess: ({ handle }) => replies.mustRefetch(request, handle === shape?.handle ? undefined : handle)
+      }
+    )
 
   const failed = (
-    request: HttpRequest,
-    params: ShapeParams.ShapeParams,
-    shape: ShapeInfo,
-    error: LogFrame.BodyError
+    exchange: Exchange,
+    error: InvalidRequest | DatabaseUnavailable | LogFrame.BodyError
   ): Effect.Effect<Response> => {
-    switch (error._tag) {
-      case "ShapeGone":
-        return refetch(request, params, shape.handle)
-      case "SnapshotFailed":
-        return error.reason === "schema_changed"
-          ? refetch(request, params, shape.handle)
-          : Effect.succeed(
-            error.reason === "unknown"
-              ? replies.error(request, 500, { message: `Unexpected error while creating snapshot: ${error.detail}` })
-              : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
-          )
-      case "StorageError":
-        return Effect.as(
-          Effect.annotateLogs(Effect.logError("a shape's log could not be read", error), "shape", shape.handle),
-          replies.internalError(request)
-        )
-    }
-  }
-
-  const unresolved = (
-    request: HttpRequest,
-    params: ShapeParams.ShapeParams,
-    error: InvalidRequest | DatabaseUnavailable | StorageError
-  ): Effect.Effect<Response> => {
+    const { params, request, shape } = exchange
     switch (error._tag) {
       case "InvalidRequest":
         return Effect.succeed(
-          replies.invalid(request, params.columnsAreQueryable ? aboutQueryable(error.errors) : error.errors)
+          replies.invalid(request, params?.columnsAreQueryable === true ? aboutQueryable(error.errors) : error.errors)
         )
       case "DatabaseUnavailable":
         return Effect.succeed(
@@ -315,42 +281,27 @@ const make = Effect.gen(function*() {
             1
           )
         )
-      case "StorageError":
-        return Effect.as(
-          Effect.logError("a shape could not be created", error),
-          replies.unavailable(request, "Failed to create shape, please retry", 1)
+      case "ShapeGone":
+        return refetch(exchange)
+      case "SnapshotFailed":
+        if (error.reason === "schema_changed") return refetch(exchange)
+        return Effect.succeed(
+          error.reason === "unknown"
+            ? replies.error(request, 500, { message: `Unexpected error while creating snapshot: ${error.detail}` })
+            : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
         )
+      case "StorageError":
+        return shape === undefined
+          ? Effect.as(
+            Effect.logError("a shape could not be created", error),
+            replies.unavailable(request, "Failed to create shape, please retry", 1)
+          )
+          : Effect.as(
+            Effect.annotateLogs(Effect.logError("a shape's log could not be read", error), "shape", shape.handle),
+            replies.internalError(request)
+          )
     }
   }
-
-  // --- Requests ---
-
-  /** `undefined` when the engine is active, at once or within the time that a request may wait; what it is doing otherwise. */
-  const notReady: Effect.Effect<EngineStatus | undefined> = Effect.flatMap(engine.status, (status) => {
-    if (status === "active") return Effect.succeed(undefined)
-    if (status === "stopping") return Effect.succeed(status)
-    return Effect.flatMap(
-      starting.hold("ready", "active", engine.awaitActive),
-      (ready) => (ready ? Effect.succeed(undefined) : engine.status)
-    )
-  })
-
-  const serveShape = Effect.fnUntraced(function*(request: HttpRequest, raw: RawQuery) {
-    const status = yield* notReady
-    if (status !== undefined) return replies.unavailable(request, notReadyText[status], 5)
-    const validated = validate(raw)
-    if (Either.isLeft(validated)) return replies.invalid(request, validated.left)
-    const params = validated.right
-    const resolved = yield* Effect.either(engine.resolve(params.definition))
-    if (Either.isLeft(resolved)) return yield* unresolved(request, params, resolved.left)
-    const shape = resolved.right
-    const { handle, offset } = params
-    if (handle !== undefined && handle !== shape.handle) return replies.mustRefetch(request, shape.handle)
-    return yield* Effect.catchAll(
-      offset === "now" ? serveNow(request, params, shape) : serveLog(request, params, shape, offset),
-      (error) => failed(request, params, shape, error)
-    )
-  })
 
   const health = (request: HttpRequest): Effect.Effect<Response> =>
     Effect.map(engine.status, (status) =>
@@ -358,7 +309,7 @@ const make = Effect.gen(function*() {
         ? replies.health(request, 200, "active")
         : replies.health(request, 202, status === "waiting" ? "waiting" : "starting"))
 
-  const shape = (request: HttpRequest): Effect.Effect<Response> => {
+  const shapes = (request: HttpRequest): Effect.Effect<Response> => {
     if (request.method === "OPTIONS") return Effect.succeed(replies.preflight(request))
     const raw = scan(request.query)
     if (!isAuthorized(raw)) return Effect.succeed(replies.unauthorized(request))
@@ -367,8 +318,10 @@ const make = Effect.gen(function*() {
         return Effect.succeed(replies.error(request, 405, { message: "DELETE not allowed" }))
       case "POST":
         return Effect.succeed(replies.invalid(request, { method: ["POST is not supported yet"] }))
-      default:
-        return serveShape(request, raw)
+      default: {
+        const exchange: Exchange = { request, raw, params: undefined, shape: undefined }
+        return Effect.catchAll(serveShape(exchange), (error) => failed(exchange, error))
+      }
     }
   }
 
@@ -377,7 +330,7 @@ const make = Effect.gen(function*() {
     switch (Route.match(request.path)) {
       case "shape":
         return get || request.method === "OPTIONS" || request.method === "POST" || request.method === "DELETE"
-          ? shape(request)
+          ? shapes(request)
           : Effect.succeed(replies.notFound(request))
       case "health":
         return get ? health(request) : Effect.succeed(replies.notFound(request))

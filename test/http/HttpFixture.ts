@@ -23,7 +23,7 @@ export const headerOf = (response: ShapeResponse, name: string): string | undefi
 
 export const bodyOf = (response: ShapeResponse): string => {
   if (response.body._tag === "Pieces") throw new Error("the body is not in memory")
-  return response.body._tag === "Bytes" ? Buffer.from(response.body.bytes).toString() : ""
+  return response.body._tag === "Latin1" ? Buffer.from(response.body.text, "latin1").toString() : ""
 }
 
 /** The routes on a fake engine, to be called directly. */
