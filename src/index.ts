@@ -7,7 +7,7 @@ import { type ConfigError, Effect, Layer, type Redacted } from "effect"
 import type { StorageError } from "./domain/Errors.ts"
 import * as Engine from "./engine/Engine.ts"
 import type { ShapeEngine } from "./engine/ShapeEngine.ts"
-import { HttpOptions } from "./http/HttpOptions.ts"
+import { type HttpOptions } from "./http/HttpOptions.ts"
 import { NodeServer } from "./http/NodeServer.ts"
 import { ShapeRoutes } from "./http/ShapeRoutes.ts"
 import * as Catalog from "./source/Catalog.ts"
@@ -75,6 +75,7 @@ export const layer = (
   layerEngine(options).pipe(Layer.provide(ShapeStorageLmdb.layer({ directory: options.storageDirectory })))
 
 /** Serves the engine over HTTP on a port of its own; stops before the engine does. */
-export const layerHttp: Layer.Layer<NodeServer, Layer.Layer.Error<typeof NodeServer.layer>, ShapeEngine | HttpOptions> = NodeServer.layer.pipe(
-  Layer.provide(ShapeRoutes.layer)
-)
+export const layerHttp: Layer.Layer<NodeServer, Layer.Layer.Error<typeof NodeServer.layer>, ShapeEngine | HttpOptions> =
+  NodeServer.layer.pipe(
+    Layer.provide(ShapeRoutes.layer)
+  )

@@ -1,3 +1,4 @@
+#!/usr/bin/env node
 /**
  * The server: reads its settings from the environment, starts a Postgres of its own when it is given none, and serves until it is told to stop.
  */
@@ -49,13 +50,16 @@ const serve = Effect.gen(function*() {
     yield* Console.log(`Shapelog listens on ${base}`)
     if (table === undefined) return
     yield* Console.log(`  Postgres:      psql '${Redacted.value(url)}'`)
-    yield* Console.log(`  A first look:  curl '${base}/v1/shape?table=${table}&offset=-1${secret ? `&secret=${secret}` : ""}'`)
+    yield* Console.log(
+      `  A first look:  curl '${base}/v1/shape?table=${table}&offset=-1${secret ? `&secret=${secret}` : ""}'`
+    )
   })
   const running = Effect.andThen(announce, Effect.raceFirst(Effect.flatten(EngineFailure), died))
   return yield* running.pipe(Effect.provide(layerHttp.pipe(Layer.provideMerge(engine), Layer.provide(options))))
 })
 
-const explain = (error: ConfigError.ConfigError) => Effect.forEach(Config.explain(error), (line) => Console.error(`shapelog: ${line}`), { discard: true })
+const explain = (error: ConfigError.ConfigError) =>
+  Effect.forEach(Config.explain(error), (line) => Console.error(`shapelog: ${line}`), { discard: true })
 
 const main = Config.settings.pipe(
   Effect.map(({ logLevel }) => Logger.minimumLogLevel(logLevel)),

@@ -25,10 +25,12 @@ export class ShapeGone extends Schema.TaggedError<ShapeGone>("shapelog/ShapeGone
 }
 
 /** The database can't be reached, or not now. The client retries after `retryAfterSeconds`. */
-export class DatabaseUnavailable extends Schema.TaggedError<DatabaseUnavailable>("shapelog/DatabaseUnavailable")("DatabaseUnavailable", {
-  operation: Schema.String,
-  cause: Schema.Defect
-}) {
+export class DatabaseUnavailable
+  extends Schema.TaggedError<DatabaseUnavailable>("shapelog/DatabaseUnavailable")("DatabaseUnavailable", {
+    operation: Schema.String,
+    cause: Schema.Defect
+  })
+{
   override get message() {
     return `the database is not available for ${this.operation}: ${String(this.cause)}`
   }
@@ -36,7 +38,16 @@ export class DatabaseUnavailable extends Schema.TaggedError<DatabaseUnavailable>
 
 /** The initial snapshot of a shape could not be taken; the shape is gone and the next request starts a new one. */
 export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>("shapelog/SnapshotFailed")("SnapshotFailed", {
-  reason: Schema.Literal("schema_changed", "lock_timeout", "query_timeout", "connection", "pool_timeout", "refused", "publication", "unknown"),
+  reason: Schema.Literal(
+    "schema_changed",
+    "lock_timeout",
+    "query_timeout",
+    "connection",
+    "pool_timeout",
+    "refused",
+    "publication",
+    "unknown"
+  ),
   /** What may be told to the client: says nothing of our internals. */
   detail: Schema.String
 }) {

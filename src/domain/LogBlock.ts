@@ -21,7 +21,10 @@ export const ENTRY_BYTES = 20
 
 export const count = (block: LogBlock): number => block.end.length
 export const first = (block: LogBlock): LogOffset => ({ tx: block.tx[0]!, op: block.op[0]! })
-export const last = (block: LogBlock): LogOffset => ({ tx: block.tx[block.tx.length - 1]!, op: block.op[block.op.length - 1]! })
+export const last = (block: LogBlock): LogOffset => ({
+  tx: block.tx[block.tx.length - 1]!,
+  op: block.op[block.op.length - 1]!
+})
 
 /** Bytes the block takes when encoded. */
 export const encodedBytes = (block: LogBlock): number => HEADER_BYTES + count(block) * ENTRY_BYTES + block.body.length
@@ -44,7 +47,10 @@ export const encode = (block: LogBlock): Buffer => {
 
 const entryOffset = (encoded: Buffer, i: number): LogOffset => {
   const at = HEADER_BYTES + i * ENTRY_BYTES
-  return { tx: encoded.readBigUInt64BE(at), op: encoded.readUInt32BE(at + 8) * 0x100000000 + encoded.readUInt32BE(at + 12) }
+  return {
+    tx: encoded.readBigUInt64BE(at),
+    op: encoded.readUInt32BE(at + 8) * 0x100000000 + encoded.readUInt32BE(at + 12)
+  }
 }
 
 /** Number of the first entry of an encoded block whose offset is greater than `after`; the block's count when there is none. */

@@ -34,8 +34,7 @@ export const min = (a: LogOffset, b: LogOffset): LogOffset => (compare(a, b) <= 
 /** Whether the offset lies in the snapshot's virtual range but is not its end (`0_n`). */
 export const isSnapshotChunk = (o: LogOffset): boolean => o.tx === 0n && o.op !== Infinity
 
-export const format = (o: LogOffset): string =>
-  o.tx < 0n ? "-1" : `${o.tx}_${o.op === Infinity ? "inf" : o.op}`
+export const format = (o: LogOffset): string => o.tx < 0n ? "-1" : `${o.tx}_${o.op === Infinity ? "inf" : o.op}`
 
 const maxTx = 0xffffffffffffffffn
 

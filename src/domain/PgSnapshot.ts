@@ -30,7 +30,8 @@ const before = (xid: number, limit: bigint): boolean => ((xid - low(limit)) | 0)
 
 /** Whether the snapshot sees the (committed) transaction with this 32-bit xid. */
 export const sees = (snapshot: PgSnapshot, xid: number): boolean =>
-  before(xid, snapshot.xmin) || (before(xid, snapshot.xmax) && !snapshot.xip.some((inProgress) => low(inProgress) === xid >>> 0))
+  before(xid, snapshot.xmin) ||
+  (before(xid, snapshot.xmax) && !snapshot.xip.some((inProgress) => low(inProgress) === xid >>> 0))
 
 /** Reads `xmin:xmax:xip,xip`; `undefined` when the text is not of that form. */
 export const parse = (text: string): PgSnapshot | undefined => {

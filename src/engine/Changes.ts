@@ -4,7 +4,7 @@
  */
 import * as ItemEncoder from "../domain/ItemEncoder.ts"
 import type { Lsn } from "../domain/Lsn.ts"
-import { type Binding, bind, type Projection } from "../domain/Projection.ts"
+import { bind, type Binding, type Projection } from "../domain/Projection.ts"
 import type { Relation } from "../domain/Relation.ts"
 import type { RowMessage } from "../domain/WalMessage.ts"
 
@@ -93,7 +93,11 @@ const bindingOf = (projection: Projection, relation: Relation): Binding => {
 
 const one = (op: number, item: ItemEncoder.EncodedItem): EncodedChange => ({ op, items: [item] })
 
-const encode = ({ message, op, transaction }: RowChange, projection: Projection, action: Action): EncodedChange | undefined => {
+const encode = (
+  { message, op, transaction }: RowChange,
+  projection: Projection,
+  action: Action
+): EncodedChange | undefined => {
   counters.encodings += 1
   const binding = bindingOf(projection, message.relation)
   const position = { lsn: transaction.lsnText, op, xid: transaction.xid }

@@ -42,12 +42,21 @@ export interface Collector {
   readonly unsafeReset: (lsn: Lsn.Lsn) => void
   /** Commit LSN of the transaction that is arriving. */
   readonly arriving: () => Lsn.Lsn | undefined
+  /** Remembers which transactions have gone through the router by now, the arriving one included. */
+  readonly mark: () => Mark
   /**
-   * Whether a transaction that has already gone through the router (before the call of `mark` that returned `since`) is not in a snapshot taken
-   * afterwards: its commit was in the WAL before its session was done with it (H195). Then a shape that was registered in between
-   * would have it neither from the snapshot nor from the stream, and the snapshot must be taken again.
+   * Whether a transaction that had gone through the router by `since` is not in a snapshot taken afterwards: its commit was in
+   * the WAL before its session was done with it (H195). A shape that was registered at `since` would have it neither from that snapshot
+   * nor from the stream, so the snapshot must be taken again.
    */
-  readonly missing: (marks: SnapshotMarks) => boolean
+  readonly missing: (marks: SnapshotMarks, since: Mark) => boolean
+}
+
+/** A point in the sequence of transactions. */
+export interface Mark {
+  readonly count: number
+  /** The highest 32-bit xid so far, on its circle. */
+  readonly newest: number | undefined
 }
 
 /** How many transactions the collector remembers for `missing`. */
@@ -94,25 +103,31 @@ export const make = (context: CollectorContext): Collector => {
   let reached: { readonly lsn: Lsn.Lsn; readonly endLsn: Lsn.Lsn; readonly idle: boolean } | undefined
 
   // --- Transactions that have gone through lately ---
-  const recent = new Set<number>()
+  /** By xid, which in the sequence it was; oldest first. */
+  const recent = new Map<number, number>()
+  let count = 0
   let newest: number | undefined
 
   const remember = (xid: number) => {
+    count += 1
     recent.delete(xid)
-    recent.add(xid)
-    if (recent.size > RECENT) for (const oldest of recent) {
-      recent.delete(oldest)
-      break
+    recent.set(xid, count)
+    if (recent.size > RECENT) {
+      for (const oldest of recent.keys()) {
+        recent.delete(oldest)
+        break
+      }
     }
     if (newest === undefined || ((xid - newest) | 0) > 0) newest = xid
   }
 
-  const missing = (marks: SnapshotMarks): boolean => {
+  const missing = (marks: SnapshotMarks, since: Mark): boolean => {
     const xmax = low(marks.xmax)
-    if (newest !== undefined && ((newest - xmax) | 0) >= 0) {
-      for (const xid of recent) if (((xid - xmax) | 0) >= 0) return true
+    const isUnseen = (xid: number) => (recent.get(xid) ?? Infinity) <= since.count
+    if (since.newest !== undefined && ((since.newest - xmax) | 0) >= 0) {
+      for (const xid of recent.keys()) if (((xid - xmax) | 0) >= 0 && isUnseen(xid)) return true
     }
-    return marks.xip.some((xid) => recent.has(low(xid)))
+    return marks.xip.some((xid) => isUnseen(low(xid)))
   }
 
   // --- Taking in: synchronous ---
@@ -279,6 +294,7 @@ export const make = (context: CollectorContext): Collector => {
     }),
     lastSeen: () => lastSeen,
     arriving: () => arriving?.transaction.lsn,
+    mark: () => ({ count, newest }),
     missing,
     unsafeReset: (lsn) => {
       lastSeen = lsn

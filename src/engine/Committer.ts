@@ -16,7 +16,11 @@ import type { MemoryBudget } from "./MemoryBudget.ts"
 /** Something that gathers entries between commits: a consumer. */
 export interface CommitSource {
   /** Takes what is pending, in one synchronous turn. `done` is called once readers can see it. */
-  readonly unsafeCut: () => { readonly ops: ReadonlyArray<StoreOp>; readonly unfinished: boolean; readonly done: () => void } | undefined
+  readonly unsafeCut: () => {
+    readonly ops: ReadonlyArray<StoreOp>
+    readonly unfinished: boolean
+    readonly done: () => void
+  } | undefined
 }
 
 export interface Committer {
@@ -168,14 +172,19 @@ export const make = Effect.fnUntraced(function*(
     commitOnce.pipe(
       Effect.andThen(storage.flushed),
       Effect.timeoutFail({ duration: "5 seconds", onTimeout: () => new Error("the last commit took too long") }),
-      Effect.catchAll((error) => Effect.logError("the last commit failed; Postgres will send its transactions again", error))
+      Effect.catchAll((error) =>
+        Effect.logError("the last commit failed; Postgres will send its transactions again", error)
+      )
     )
   )
   yield* Effect.forkScoped(Effect.forever(work.await.pipe(Effect.andThen(awaitCompany), Effect.andThen(commitOnce))))
   yield* Effect.forkScoped(Effect.forever(flushDurable))
-  yield* Effect.forkScoped(Effect.forever(Effect.andThen(Effect.sleep(options.idleMillis), Effect.sync(() => {
-    if (positionDirty) work.unsafeOpen()
-  }))))
+  yield* Effect.forkScoped(Effect.forever(Effect.andThen(
+    Effect.sleep(options.idleMillis),
+    Effect.sync(() => {
+      if (positionDirty) work.unsafeOpen()
+    })
+  )))
 
   return {
     flush,

@@ -15,7 +15,7 @@ import * as LogOffset from "../domain/LogOffset.ts"
 import { sees, type SnapshotMarks } from "../domain/PgSnapshot.ts"
 import type { ShapeStorage } from "../storage/ShapeStorage.ts"
 import type { Action, RowChange, Transaction } from "./Changes.ts"
-import type { Committer, CommitSource } from "./Committer.ts"
+import type { CommitSource, Committer } from "./Committer.ts"
 import { LogWriter } from "./LogWriter.ts"
 import type { MemoryBudget } from "./MemoryBudget.ts"
 import * as ShapeBuffer from "./ShapeBuffer.ts"
@@ -129,7 +129,9 @@ export const acquire = Effect.fnUntraced(function*(
   const writer = new LogWriter(entry, context.chunkBytes, tail)
   /** Work that came before the snapshot was taken. */
   let early: Array<Work> | undefined = entry.snapshot._tag === "Waiting" && !entry.filter ? [] : undefined
-  let open: { readonly transaction: Transaction; readonly skip: boolean; readonly fragments: Array<Fragment> } | undefined
+  let open:
+    | { readonly transaction: Transaction; readonly skip: boolean; readonly fragments: Array<Fragment> }
+    | undefined
   let offset = entry.head.end
   let pendingBytes = 0
   let lastActive = context.now()
@@ -266,9 +268,15 @@ export const acquire = Effect.fnUntraced(function*(
     entry,
     buffer,
     subscribe: (subscriber) =>
-      Ref.modify(state, (current) => [current.offset, { ...current, subscribers: [...current.subscribers, subscriber] }]),
+      Ref.modify(
+        state,
+        (current) => [current.offset, { ...current, subscribers: [...current.subscribers, subscriber] }]
+      ),
     unsubscribe: (subscriber) =>
-      Ref.update(state, (current) => ({ ...current, subscribers: current.subscribers.filter((other) => other !== subscriber) })),
+      Ref.update(
+        state,
+        (current) => ({ ...current, subscribers: current.subscribers.filter((other) => other !== subscriber) })
+      ),
     unsafeOffer: (work, done) => {
       if (closed) return done()
       if (work._tag === "Fragments") budget.add(work.bytes)
@@ -276,7 +284,8 @@ export const acquire = Effect.fnUntraced(function*(
       queue.push({ work, done })
       arrived.unsafeOpen()
     },
-    isIdle: () => queue.length === 0 && !open && !early && pendingBytes === 0 && !writer.hasPending && buffer.isStored(),
+    isIdle: () =>
+      queue.length === 0 && !open && !early && pendingBytes === 0 && !writer.hasPending && buffer.isStored(),
     lastActive: () => lastActive
   }
 
@@ -293,18 +302,28 @@ export const acquire = Effect.fnUntraced(function*(
   // --- Registry entry: cleared after the flush, before the buffer is released ---
   yield* Effect.acquireRelease(
     Ref.update(registry, HashMap.set(entry.handle, consumer)),
-    () => Ref.update(registry, (consumers) => Option.contains(HashMap.get(consumers, entry.handle), consumer) ? HashMap.remove(consumers, entry.handle) : consumers)
+    () =>
+      Ref.update(
+        registry,
+        (consumers) =>
+          Option.contains(HashMap.get(consumers, entry.handle), consumer)
+            ? HashMap.remove(consumers, entry.handle)
+            : consumers
+      )
   )
 
   // --- Flush: acquired last, runs first ---
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       abort()
-      return entry.removed || (pendingBytes === 0 && !writer.hasPending && buffer.isStored()) ? Effect.void : committer.flush
+      return entry.removed || (pendingBytes === 0 && !writer.hasPending && buffer.isStored())
+        ? Effect.void
+        : committer.flush
     }).pipe(
       Effect.timeoutOption(context.flushMillis),
       Effect.flatMap(Option.match({
-        onNone: () => Effect.logError("a shape's last entries could not be stored in time; Postgres will send them again"),
+        onNone: () =>
+          Effect.logError("a shape's last entries could not be stored in time; Postgres will send them again"),
         onSome: () => Effect.void
       })),
       Effect.annotateLogs({ module: "Consumer", shape: entry.handle })

@@ -2,7 +2,20 @@
  * Starts and ends consumers: one per active shape, on the first change that touches it; ended after an idle time, by the shape's removal, or
  * with the engine.
  */
-import { Cause, Clock, Deferred, Effect, Exit, Fiber, FiberSet, HashMap, Option, Ref, Schedule, type Scope } from "effect"
+import {
+  type Cause,
+  Clock,
+  Deferred,
+  Effect,
+  Exit,
+  Fiber,
+  FiberSet,
+  HashMap,
+  type Option,
+  Ref,
+  Schedule,
+  type Scope
+} from "effect"
 import * as Consumer from "./Consumer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 
@@ -48,9 +61,11 @@ export const make = Effect.fnUntraced(function*(
   const running = new Map<string, Running>()
   let stopping = false
   const fibers = yield* FiberSet.make<never>()
-  yield* Effect.addFinalizer(() => Effect.sync(() => {
-    stopping = true
-  }))
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      stopping = true
+    })
+  )
 
   const start = Effect.fnUntraced(function*(entry: ShapeEntry) {
     const ready = yield* Deferred.make<Consumer.Consumer | undefined>()
@@ -122,5 +137,7 @@ export const make = Effect.fnUntraced(function*(
 })
 
 /** The consumer that the registry names for a handle. */
-export const registered = (registry: Consumer.Registry, handle: string): Effect.Effect<Option.Option<Consumer.Consumer>> =>
-  Effect.map(Ref.get(registry), HashMap.get(handle))
+export const registered = (
+  registry: Consumer.Registry,
+  handle: string
+): Effect.Effect<Option.Option<Consumer.Consumer>> => Effect.map(Ref.get(registry), HashMap.get(handle))

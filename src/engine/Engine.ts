@@ -114,7 +114,9 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   }
 
   const unsafeRotate = (entry: ShapeEntry, reason: string) => {
-    if (unsafeRemove(entry)) background(Effect.logInfo(`shape ${entry.handle} of ${describe(entry.definition)} is rotated: ${reason}`))
+    if (unsafeRemove(entry)) {
+      background(Effect.logInfo(`shape ${entry.handle} of ${describe(entry.definition)} is rotated: ${reason}`))
+    }
   }
 
   // --- Consumers: end by flushing, so before the committer ---
@@ -286,7 +288,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       Cause.isInterruptedOnly(cause) ? Effect.void : Effect.zipRight(
         Effect.logFatal("the stream can no longer be followed", cause),
         Deferred.failCause(failed, Cause.die(Cause.squash(cause)))
-      )),
+      )
+    ),
     Effect.annotateLogs({ module: "Collector" })
   ))
 
@@ -305,11 +308,16 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     Effect.catchTag("DatabaseUnavailable", (error) => Effect.logDebug("the catalog could not be compared", error))
   )
   yield* Effect.forkScoped(Effect.forever(reconcile))
-  yield* Effect.addFinalizer(() => Effect.sync(() => {
-    status = "stopping"
-  }))
+  yield* Effect.addFinalizer(() =>
+    Effect.sync(() => {
+      status = "stopping"
+    })
+  )
 
-  const withEntry = <A, E>(handle: string, use: (entry: ShapeEntry) => Effect.Effect<A, E>): Effect.Effect<A, E | ShapeGone> =>
+  const withEntry = <A, E>(
+    handle: string,
+    use: (entry: ShapeEntry) => Effect.Effect<A, E>
+  ): Effect.Effect<A, E | ShapeGone> =>
     Effect.suspend((): Effect.Effect<A, E | ShapeGone> => {
       const entry = shapes.byHandle(handle)
       return entry ? use(entry) : Effect.fail(new ShapeGone({ handle }))
@@ -330,12 +338,14 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
     lastSeenLsn: Effect.sync(collector.lastSeen),
-    remove: (handle) => withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))
+    remove: (handle) =>
+      withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))
   })
   return Context.make(ShapeEngine, engine).pipe(Context.add(EngineFailure, Deferred.await(failed)))
 })
 
-const describe = ({ schema, table, where }: ShapeDefinition): string => `${schema}.${table}${where ? " (filtered)" : ""}`
+const describe = ({ schema, table, where }: ShapeDefinition): string =>
+  `${schema}.${table}${where ? " (filtered)" : ""}`
 
 const schemaOf = (definition: ShapeDefinition, table: TableInfo): string =>
   ElectricSchema.json(table.columns.filter((column) => definition.columns.some(({ name }) => name === column.name)))

@@ -67,7 +67,10 @@ export const make = (): Router => {
       const indexes = [...routes.indexes.values()]
       plan = {
         version,
-        indexes: indexes.map((index) => ({ index, column: relation.columns.findIndex(({ name }) => name === index.column) }))
+        indexes: indexes.map((index) => ({
+          index,
+          column: relation.columns.findIndex(({ name }) => name === index.column)
+        }))
       }
       ofRelation.set(routes, plan)
     }
@@ -88,7 +91,7 @@ export const make = (): Router => {
     if (column < 0) return
     const each = (key: string | undefined, action: Action) => {
       const shapes = key === undefined ? undefined : index.shapes.get(key)
-      if (shapes) for (const entry of shapes) found(entry, action)
+      if (shapes) { for (const entry of shapes) found(entry, action) }
     }
     const isUnchanged = (row: Tuple) => row.cols[2 * column + 1] === UNCHANGED
     if (message._tag === "Insert") return each(termKey(relation, column, message.row), "insert")

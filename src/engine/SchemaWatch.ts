@@ -11,7 +11,8 @@ interface Columns {
 
 /** Whether every column that the shape selects or filters by is there with the type it had, and no column more where all were asked for. */
 const fitsColumns = (shape: ShapeDefinition, { columns }: Columns): boolean => {
-  const has = (name: string, typeOid: number) => columns.some((column) => column.name === name && column.typeOid === typeOid)
+  const has = (name: string, typeOid: number) =>
+    columns.some((column) => column.name === name && column.typeOid === typeOid)
   return shape.columns.every(({ name, typeOid }) => has(name, typeOid)) &&
     (shape.where === undefined || has(shape.where.column, shape.where.typeOid)) &&
     (shape.explicitColumns || columns.length === shape.columns.length)

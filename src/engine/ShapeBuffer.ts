@@ -44,7 +44,11 @@ export interface ShapeBuffer {
    * JSON of the entries in (`after`, `upTo`], from the start of that range, at most `maxBytes` of it (but at least one block's worth). `None` when they
    * are not here because the store has them. Call it with `upTo` no greater than a `Tail.end` seen earlier.
    */
-  readonly read: (after: LogOffset.LogOffset, upTo: LogOffset.LogOffset, maxBytes: number) => Effect.Effect<Option.Option<TailPiece>, BufferGone>
+  readonly read: (
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset,
+    maxBytes: number
+  ) => Effect.Effect<Option.Option<TailPiece>, BufferGone>
   /** Appends blocks; readers see entries up to `end`. For the consumer only. */
   readonly unsafeAppend: (blocks: ReadonlyArray<TailBlock>, end: LogOffset.LogOffset) => void
   /** The store has everything up to `stored`: those blocks leave the tail. */
@@ -76,7 +80,12 @@ const blockAfter = (tail: Tail, after: LogOffset.LogOffset): number => {
 }
 
 /** Reads from a tail that is held already: what `ShapeBuffer.read` says. */
-export const readTail = (tail: Tail, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset, maxBytes: number): Option.Option<TailPiece> => {
+export const readTail = (
+  tail: Tail,
+  after: LogOffset.LogOffset,
+  upTo: LogOffset.LogOffset,
+  maxBytes: number
+): Option.Option<TailPiece> => {
   if (LogOffset.lessThan(after, tail.stored)) return Option.none()
   const bytes: Array<Uint8Array> = []
   let size = 0
@@ -105,7 +114,8 @@ export const make = (handle: string, end: LogOffset.LogOffset): ShapeBuffer => {
   return {
     handle,
     tail: current,
-    read: (after, upTo, maxBytes) => Effect.suspend(() => (tail ? Effect.succeed(readTail(tail, after, upTo, maxBytes)) : gone)),
+    read: (after, upTo, maxBytes) =>
+      Effect.suspend(() => (tail ? Effect.succeed(readTail(tail, after, upTo, maxBytes)) : gone)),
     unsafeAppend: (blocks, newEnd) => {
       if (!tail) return
       for (const block of blocks) array.push(block)

@@ -45,14 +45,19 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   /**
    * The shape of a request: the one that is kept, or a new one. Concurrent requests for the same shape get the same. Does not wait for the snapshot (`read` does).
    */
-  readonly resolve: (request: ShapeRequest) => Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | StorageError>
+  readonly resolve: (
+    request: ShapeRequest
+  ) => Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | StorageError>
   /** Whether `handle` names a kept shape: cheap, asks nobody. */
   readonly exists: (handle: string) => boolean
   /**
    * What of the shape's log comes after `after`, up to the end of the chunk it lies in. At an offset past the end: nothing, up to date = false, and
    * `end` is the log's end, before `after`. Waits while the snapshot has not begun.
    */
-  readonly read: (handle: string, after: LogOffset) => Effect.Effect<LogSlice, ShapeGone | SnapshotFailed | StorageError>
+  readonly read: (
+    handle: string,
+    after: LogOffset
+  ) => Effect.Effect<LogSlice, ShapeGone | SnapshotFailed | StorageError>
   /** Offset of the log's end: `0_inf` until there is a live entry. */
   readonly end: (handle: string) => Effect.Effect<LogOffset, ShapeGone>
   /** Completes when the log's end is past `after`: at once if it is already. Fails with `ShapeGone` when the shape is removed meanwhile. */

@@ -84,7 +84,11 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
 
   // --- Live log ---
   /** The next piece from the store. */
-  const stored = (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Effect.Effect<Piece, ReadError> =>
+  const stored = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset
+  ): Effect.Effect<Piece, ReadError> =>
     Effect.flatMap(storage.logBlock(entry.id, after), (block) => {
       if (Option.isNone(block)) return Effect.fail(gone(entry))
       const bytes = LogBlock.slice(block.value, after, upTo)
@@ -94,7 +98,11 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     })
 
   /** The next piece: from the buffer, and from the store when the buffer does not have it or is gone. */
-  const live = (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Effect.Effect<Piece, ReadError> =>
+  const live = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset
+  ): Effect.Effect<Piece, ReadError> =>
     Effect.flatMap(bufferOf(entry), (consumer) => {
       if (entry.removed) return Effect.fail(gone(entry))
       const fromStore = stored(entry, after, upTo)
@@ -201,8 +209,10 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     read: (entry, after) => {
       if (!LogOffset.lessThan(after, LogOffset.snapshotEnd)) return readLive(entry, after)
       const chunk = after.tx < 0n ? 0 : after.op + 1
-      return Effect.flatMap(readChunk(entry, chunk), (slice) =>
-        Option.isSome(slice) ? Effect.succeed(slice.value) : readLive(entry, LogOffset.snapshotEnd))
+      return Effect.flatMap(
+        readChunk(entry, chunk),
+        (slice) => Option.isSome(slice) ? Effect.succeed(slice.value) : readLive(entry, LogOffset.snapshotEnd)
+      )
     }
   }
 }

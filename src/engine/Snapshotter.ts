@@ -13,7 +13,7 @@ import type { Publication } from "../source/Publication.ts"
 import type { SnapshotQuery, SnapshotRows } from "../source/SnapshotQuery.ts"
 import { BLOCK_BYTES, type ShapeRecord, type StoreOp } from "../storage/ShapeStorage.ts"
 import { print } from "../where/Print.ts"
-import type { Collector } from "./Collector.ts"
+import type { Collector, Mark } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
 import type { Consumer } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
@@ -44,7 +44,9 @@ const FLUSH_MILLIS = 100
 const retake = Schedule.spaced("10 millis")
 
 const toFailure = (error: SnapshotFailed | DatabaseUnavailable): SnapshotFailed =>
-  error._tag === "SnapshotFailed" ? error : new SnapshotFailed({ reason: "connection", detail: "Database connection not available" })
+  error._tag === "SnapshotFailed"
+    ? error
+    : new SnapshotFailed({ reason: "connection", detail: "Database connection not available" })
 
 /** The record of a shape as it is now. */
 const recordOf = (entry: ShapeEntry, snapshot: ShapeRecord["snapshot"]): ShapeRecord => ({
@@ -112,10 +114,16 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
   )
 })
 
+/** A shape that the router knows: its consumer gets everything after `since`. */
+interface Registered {
+  readonly consumer: Consumer
+  readonly since: Mark
+}
+
 /** Takes one snapshot. False when it does not see a transaction that went by before the shape was registered. */
 const attempt = Effect.fnUntraced(function*(
   entry: ShapeEntry,
-  consumer: Consumer,
+  { consumer, since }: Registered,
   context: SnapshotterContext
 ): Effect.fn.Return<boolean, SnapshotFailed, Scope.Scope> {
   const { definition } = entry
@@ -126,30 +134,42 @@ const attempt = Effect.fnUntraced(function*(
     where: definition.where ? print(definition.where) : undefined,
     rows: definition.log === "full"
   })
-  if (context.collector.missing(rows.marks)) return false
-  consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => {})
+  if (context.collector.missing(rows.marks, since)) return false
+  // Waited for: what was kept back is in the log before the snapshot can be complete.
+  yield* Effect.async<void>((resume) =>
+    consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => resume(Effect.void))
+  )
   yield* store(entry, rows, context)
   return true
 })
 
-const register = Effect.fnUntraced(function*(entry: ShapeEntry, { collector, committer, consumers, router }: SnapshotterContext) {
-  committer.unsafeEnqueue([{ _tag: "PutShape", record: recordOf(entry, undefined) }])
-  const consumer = yield* consumers.get(entry)
-  if (!consumer || entry.removed) return undefined
-  // From this turn on the consumer gets every transaction but the one that is arriving, which the snapshot sees.
-  entry.skipTransaction = collector.arriving()
-  router.add(entry)
-  return consumer
-})
+const register = Effect.fnUntraced(
+  function*(entry: ShapeEntry, { collector, committer, consumers, router }: SnapshotterContext) {
+    committer.unsafeEnqueue([{ _tag: "PutShape", record: recordOf(entry, undefined) }])
+    const consumer = yield* consumers.get(entry)
+    if (!consumer || entry.removed) return undefined
+    // From this turn on the consumer gets every transaction but the one that is arriving, which the snapshot sees.
+    entry.skipTransaction = collector.arriving()
+    router.add(entry)
+    const registered: Registered = { consumer, since: collector.mark() }
+    return registered
+  }
+)
 
 const registerAndTake = Effect.fnUntraced(function*(entry: ShapeEntry, context: SnapshotterContext) {
-  const consumer = yield* register(entry, context)
-  if (!consumer) return
-  yield* Effect.scoped(attempt(entry, consumer, context)).pipe(Effect.repeat({ until: (taken) => taken, schedule: retake }))
+  const registered = yield* register(entry, context)
+  if (!registered) return
+  yield* Effect.scoped(attempt(entry, registered, context)).pipe(
+    Effect.repeat({ until: (taken) => taken, schedule: retake })
+  )
 })
 
 /** Takes the snapshot of a shape that has just been added to the catalog. Fails with what its readers are to be told. */
-export const take = (entry: ShapeEntry, table: TableInfo, context: SnapshotterContext): Effect.Effect<void, SnapshotFailed> =>
+export const take = (
+  entry: ShapeEntry,
+  table: TableInfo,
+  context: SnapshotterContext
+): Effect.Effect<void, SnapshotFailed> =>
   Effect.andThen(
     Effect.mapError(context.publication.ensure(table), toFailure),
     context.permits.withPermits(1)(registerAndTake(entry, context))
