@@ -37,7 +37,8 @@ export default async function setup(project: TestProject) {
     Effect.flatMap((directory) =>
       EmbeddedPostgres.start({
         directory: path.join(directory, "postgres"),
-        settings: { fsync: "off", synchronous_commit: "off", full_page_writes: "off" }
+        // Not synchronous_commit: what is committed has to be in the stream at once.
+        settings: { fsync: "off", full_page_writes: "off", max_prepared_transactions: "10" }
       })
     ),
     Scope.extend(scope),
