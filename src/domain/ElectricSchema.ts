@@ -69,9 +69,7 @@ const modifiers = (typeSchema: string, type: string, modifier: number): Modifier
 }
 
 const columnSchema = (column: ColumnInfo) => {
-  // These two have elements, but their text is no array literal.
-  const isVector = column.typeName === "int2vector" || column.typeName === "oidvector"
-  const element = isVector ? undefined : column.elementType
+  const element = column.elementType
   const type = element ?? column.typeName
   return {
     type,

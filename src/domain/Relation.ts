@@ -33,7 +33,7 @@ export interface ColumnInfo {
   readonly typeSchema: string
   /** `pg_type.typtype`: b base, c composite, d domain, e enum, r range, m multirange, p pseudo. */
   readonly typeKind: string
-  /** For an array type, the `typname` of its element type. */
+  /** For an array type (which `int2vector` and `oidvector` are not), the `typname` of its element type. */
   readonly elementType: string | undefined
   /** Declared array dimensions (`attndims`); 0 for a scalar. */
   readonly dimensions: number

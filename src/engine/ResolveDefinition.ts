@@ -61,9 +61,9 @@ const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo
     { clause: request.where, params: request.params, columns: info.columns },
     (column, text) =>
       Effect.catchTag(
-        catalog.canonical(column.typeOid, -1, text),
+        Effect.asSome(catalog.canonical(column.typeOid, -1, text)),
         "InvalidLiteral",
-        ({ message }) => Effect.fail(message)
+        () => Effect.succeedNone
       )
   ).pipe(Effect.mapError((error) => typeof error === "string" ? InvalidRequest.of("where", error) : error))
   const used = info.columns.find(({ name }) => name === clause?.column)

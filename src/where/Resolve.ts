@@ -1,7 +1,7 @@
 /**
  * A where clause as text, made into what a shape's definition keeps: parsed, its names looked up and its literals read as values of their type.
  */
-import { Effect } from "effect"
+import { Effect, Option } from "effect"
 import { quote } from "../domain/Identifier.ts"
 import type { ColumnInfo } from "../domain/Relation.ts"
 import type { Where } from "../domain/ShapeDefinition.ts"
@@ -13,37 +13,33 @@ import { type ClauseContext, type Comparison, parse } from "./Parse.ts"
 
 /**
  * The output form of a text as a value of the column's type, without its modifier: a literal is neither cut nor rounded before it is compared.
- * Fails with the message for a text that is no value of the type.
+ * `None` for a text that is no value of the type.
  */
-export type Canonical<E> = (column: ColumnInfo, text: string) => Effect.Effect<string, string | E>
+export type Canonical<E> = (column: ColumnInfo, text: string) => Effect.Effect<Option.Option<string>, E>
 
 /** Words that date and time types read as a time near now, wherever they stand: a shape would be another one with every request. */
 const relative = /now|today|tomorrow|yesterday/i
 const temporal = /^_?(date|time|ts)/
 
-const invalid = ({ column, literal }: Comparison, cause = "") =>
-  Effect.fail(`invalid syntax for type ${column.typeName}: ${literal.text}${cause}`)
-
-const literalValue = <E>(canonical: Canonical<E>, comparison: Comparison): Effect.Effect<string, string | E> => {
-  const { column, literal } = comparison
-  if (literal.text.includes("\0")) return invalid(comparison, " (null byte)")
+const literalValue = Effect.fnUntraced(function*<E>(canonical: Canonical<E>, { column, literal }: Comparison) {
+  const refuse = (cause: string) =>
+    Effect.fail(at(literal.location, `invalid syntax for type ${column.typeName}: ${literal.text}${cause}`))
+  if (literal.text.includes("\0")) return yield* refuse(" (null byte)")
   const builtin = column.typeSchema === "pg_catalog"
   if (builtin && temporal.test(column.typeName) && relative.test(literal.text)) {
-    return invalid(comparison, " (relative to the present)")
+    return yield* refuse(" (relative to the present)")
   }
   const known = builtin ? evident(column.typeName, literal.text) : undefined
-  return known === undefined ? canonical(column, literal.text) : Effect.succeed(known)
-}
+  if (known !== undefined) return known
+  return Option.getOrUndefined(yield* canonical(column, literal.text)) ?? (yield* refuse(""))
+})
 
 /** The clause, or `undefined` when it holds for every row. Fails with the message for a clause that is refused. */
 export const resolve = Effect.fnUntraced(function*<E>(context: ClauseContext, canonical: Canonical<E>) {
   const expression = yield* parse(context, yield* Grammar.parse(context.clause))
   if (expression._tag === "True") return undefined
-  const { column, literal } = expression
-  const text = yield* Effect.mapError(
-    literalValue(canonical, expression),
-    (error) => typeof error === "string" ? at(literal.location, error) : error
-  )
+  const { column } = expression
+  const text = yield* literalValue(canonical, expression)
   const where: Where = {
     _tag: "Equality",
     column: column.name,

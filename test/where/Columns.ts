@@ -41,12 +41,12 @@ export const columnsOf = (db: Queryable, table: string) =>
   Effect.map(
     db.query(
       `SELECT a.attname AS name, a.attnum AS position, a.atttypid AS oid, t.typname AS type, n.nspname AS schema, t.typtype AS kind,
-         CASE WHEN t.typcategory = 'A' THEN e.typname END AS element, a.attndims AS dims, a.atttypmod AS modifier,
+         e.typname AS element, a.attndims AS dims, a.atttypmod AS modifier,
          a.attnotnull AS "notNull", coalesce(c.collisdeterministic, true) AS deterministic
        FROM pg_attribute a
        JOIN pg_type t ON t.oid = a.atttypid
        JOIN pg_namespace n ON n.oid = t.typnamespace
-       LEFT JOIN pg_type e ON e.oid = t.typelem
+       LEFT JOIN pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
        LEFT JOIN pg_collation c ON c.oid = a.attcollation
        WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum`,
       [table]
@@ -70,5 +70,5 @@ export const columnsOf = (db: Queryable, table: string) =>
 export const canonical = (db: Queryable) => ({ typeName, typeSchema }: ColumnInfo, text: string) =>
   db.query(`SELECT ${quoteLiteral(text)}::${quote(typeSchema)}.${quote(typeName)} AS v`).pipe(
     Effect.map(([row]) => row!.v!),
-    Effect.mapError(() => `invalid syntax for type ${typeName}: ${text}`)
+    Effect.option
   )
