@@ -1,0 +1,52 @@
+/**
+ * The functions in which a CPU profile spent its time.
+ */
+import * as fs from "node:fs"
+import * as path from "node:path"
+import { fileURLToPath } from "node:url"
+
+interface Profile {
+  readonly nodes: ReadonlyArray<{
+    readonly id: number
+    readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number }
+  }>
+  readonly samples: ReadonlyArray<number>
+  readonly timeDeltas: ReadonlyArray<number>
+}
+
+const LINES = 25
+
+const place = (url: string): string =>
+  url.startsWith("file:")
+    ? path.relative(process.cwd(), fileURLToPath(url.split("?")[0]!)).replace(/^.*node_modules\//, "")
+    : url
+
+/** Top functions by the time in themselves, as lines of text; percentages are of the time that was not idle. */
+export const summary = (file: string): ReadonlyArray<string> => {
+  const { nodes, samples, timeDeltas } = JSON.parse(fs.readFileSync(file, "utf8")) as Profile
+  const names = new Map(nodes.map(({ callFrame: { functionName, lineNumber, url }, id }) => [
+    id,
+    `${functionName || "(anonymous)"}${url ? `  ${place(url)}:${lineNumber + 1}` : ""}`
+  ]))
+  const times = new Map<string, number>()
+  samples.forEach((id, i) => {
+    const name = names.get(id) ?? "?"
+    times.set(name, (times.get(name) ?? 0) + timeDeltas[i]!)
+  })
+  const all = [...times.values()].reduce((sum, time) => sum + time, 0)
+  const idle = times.get("(idle)") ?? 0
+  times.delete("(idle)")
+  const busy = all - idle
+  const top = [...times].sort((a, b) => b[1] - a[1]).slice(0, LINES)
+  return [
+    `busy ${(busy / 1e6).toFixed(2)} s of ${(all / 1e6).toFixed(2)} s`,
+    ...top.map(([name, time]) => `${(100 * time / busy).toFixed(1).padStart(5)} %  ${name}`)
+  ]
+}
+
+export const print = (directory: string): void => {
+  for (const file of fs.readdirSync(directory).filter((name) => name.endsWith(".cpuprofile")).sort()) {
+    console.log(`\nprofile ${file}`)
+    for (const line of summary(path.join(directory, file))) console.log(`  ${line}`)
+  }
+}

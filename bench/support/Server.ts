@@ -1,0 +1,153 @@
+/**
+ * The server under test, in a process of its own.
+ */
+import type { ChildProcess } from "node:child_process"
+import * as fs from "node:fs"
+import { createServer } from "node:net"
+import * as path from "node:path"
+import type { Command, LoopDelay } from "./preload.ts"
+import * as Processes from "./Processes.ts"
+
+/** What a measured piece of work cost the server. */
+export interface Usage {
+  readonly cpuSeconds: number
+  /** Of the main thread alone; the rest is garbage collection, the store's writer thread and the thread pool. */
+  readonly mainCpuSeconds: number
+  readonly peakRss: number
+  /** Highest anonymous part of the resident set, sampled; the rest is mapped files, above all the store's, which the kernel can take back. */
+  readonly peakAnonymous: number
+  readonly loopDelayP99: number
+  readonly loopDelayMax: number
+}
+
+export interface Server {
+  readonly port: number
+  readonly pid: number
+  /** Resident set when it was ready. */
+  readonly rssAtStart: number
+  /** `process.hrtime.bigint()` when it said that it follows the slot. */
+  readonly followingAt: () => bigint
+  /** Begins to measure; `end` says what was used. */
+  readonly measure: () => Promise<{ readonly end: () => Promise<Usage> }>
+  readonly stop: () => Promise<void>
+}
+
+export interface ServerOptions {
+  readonly databaseUrl: string
+  readonly storage: string
+  readonly logFile: string
+  /** Where to write CPU profiles to, if anywhere. */
+  readonly profiles?: string | undefined
+  readonly label: string
+  /** Called with the process, before it is ready. */
+  readonly onSpawn?: (pid: number) => void
+}
+
+const SAMPLE_MILLIS = 20
+const START_MILLIS = 60_000
+const STOP_MILLIS = 20_000
+
+const freePort = () =>
+  new Promise<number>((resolve, reject) => {
+    const probe = createServer()
+    probe.once("error", reject)
+    probe.listen(0, "127.0.0.1", () => {
+      const address = probe.address()
+      probe.close(() => resolve(address !== null && typeof address === "object" ? address.port : 0))
+    })
+  })
+
+/** The command line of the product; while there is none, a main of the benchmark's own. */
+const entry = () => [Processes.repository("src/main.ts"), Processes.repository("bench/smoke.ts")].find(fs.existsSync)!
+
+const spawnServer = (options: ServerOptions, port: number): ChildProcess =>
+  Processes.spawnScript(entry(), {
+    role: "server",
+    stdio: ["ignore", "pipe", "pipe", "ipc"],
+    preload: [Processes.repository("bench/support/preload.ts")],
+    env: {
+      DATABASE_URL: options.databaseUrl,
+      SHAPELOG_PORT: String(port),
+      SHAPELOG_STORAGE_DIR: options.storage,
+      SHAPELOG_INSECURE: "true",
+      SHAPELOG_LOG_LEVEL: "info",
+      PORT: String(port),
+      STORE: options.storage
+    }
+  })
+
+let profiles = 0
+
+export const start = async (options: ServerOptions): Promise<Server> => {
+  const port = await freePort()
+  const child = spawnServer(options, port)
+  const pid = child.pid!
+  options.onSpawn?.(pid)
+  const log = fs.createWriteStream(options.logFile, { flags: "a" })
+  let followingAt: bigint | undefined
+  const onOutput = (chunk: Buffer) => {
+    log.write(chunk)
+    if (followingAt === undefined && chunk.includes("following slot")) followingAt = process.hrtime.bigint()
+  }
+  child.stdout!.on("data", onOutput)
+  child.stderr!.on("data", onOutput)
+  child.once("exit", () => log.end())
+
+  await Processes.until(START_MILLIS, `the server's start (see ${options.logFile})`, async () => {
+    if (Processes.hasEnded(child)) throw new Error(`the server ended at its start: see ${options.logFile}`)
+    const health = await fetch(`http://127.0.0.1:${port}/v1/health`).catch(() => undefined)
+    await health?.arrayBuffer()
+    return health?.status === 200 && followingAt !== undefined ? true : undefined
+  })
+
+  const tell = (command: Command) =>
+    Processes.within(
+      60_000,
+      "the server's answer to the benchmark",
+      new Promise<unknown>((resolve) => {
+        child.once("message", resolve)
+        child.send(command)
+      })
+    )
+
+  const measure = async () => {
+    const profile = options.profiles
+    await tell({ _tag: "Begin", profile: profile !== undefined })
+    Processes.resetPeak(pid)
+    const before = Processes.cpu(pid)
+    let peakAnonymous = 0
+    const sample = () => {
+      if (!Processes.hasEnded(child)) peakAnonymous = Math.max(peakAnonymous, Processes.memory(pid).anonymous)
+    }
+    const sampler = setInterval(sample, SAMPLE_MILLIS)
+    const end = async (): Promise<Usage> => {
+      clearInterval(sampler)
+      if (Processes.hasEnded(child)) throw new Error(`the server ended: see ${options.logFile}`)
+      sample()
+      const after = Processes.cpu(pid)
+      const { peak } = Processes.memory(pid)
+      const file = profile && path.join(profile, `${options.label}-${++profiles}.cpuprofile`)
+      const delay = await tell({ _tag: "End", profileFile: file }) as LoopDelay
+      return {
+        cpuSeconds: after.all - before.all,
+        mainCpuSeconds: after.main - before.main,
+        peakRss: peak,
+        peakAnonymous,
+        loopDelayP99: delay.p99,
+        loopDelayMax: delay.max
+      }
+    }
+    return { end }
+  }
+
+  const stop = async () => {
+    child.kill("SIGTERM")
+    await Processes.within(STOP_MILLIS, "the server's stop", Processes.exited(child)).catch((error: Error) => {
+      console.error(`  ! ${error.message}: killed`)
+      child.kill("SIGKILL")
+      return Processes.exited(child)
+    })
+  }
+
+  return { port, pid, rssAtStart: Processes.memory(pid).rss, followingAt: () => followingAt!, measure, stop }
+}
