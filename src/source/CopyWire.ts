@@ -7,7 +7,7 @@
  *
  * It takes the socket over between two messages: a query is submitted when pg has parsed the ReadyForQuery before it.
  */
-import { Effect, Option, Schema } from "effect"
+import { Effect, type Option, Schema } from "effect"
 import type pg from "pg"
 
 /** A COPY that failed. After `server` errors that are not fatal the connection is usable again; after the others it is gone. */

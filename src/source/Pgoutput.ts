@@ -117,7 +117,8 @@ export const make = (): Decoder => {
       const kind = source[position++]
       if (kind === TEXT_VALUE) {
         if (end - position < 4) throw malformed("it is truncated")
-        const length = (source[position]! << 24) | (source[position + 1]! << 16) | (source[position + 2]! << 8) | source[position + 3]!
+        const length = (source[position]! << 24) | (source[position + 1]! << 16) | (source[position + 2]! << 8) |
+          source[position + 3]!
         position += 4
         if (length < 0 || length > end - position) throw malformed("it is truncated")
         cols[2 * i] = position
@@ -156,7 +157,13 @@ export const make = (): Decoder => {
       columns.push({ name: string(), typeOid: uint32(), typeModifier: int32(), key: (flags & 1) === 1 })
     }
     // pg_catalog is sent as an empty name.
-    const relation: Relation = { oid, schema: schema === "" ? "pg_catalog" : schema, name, replicaIdentity: identity, columns }
+    const relation: Relation = {
+      oid,
+      schema: schema === "" ? "pg_catalog" : schema,
+      name,
+      replicaIdentity: identity,
+      columns
+    }
     relations.set(oid, relation)
     return { _tag: "Relation", relation }
   }

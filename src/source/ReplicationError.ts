@@ -4,13 +4,17 @@
 import { Schema } from "effect"
 
 /** The stream ended or could not be started. Retryable ones are tried again with backoff; the others need the operator. */
-export class ReplicationError extends Schema.TaggedError<ReplicationError>("shapelog/source/ReplicationError")("ReplicationError", {
-  operation: Schema.String,
-  retryable: Schema.Boolean,
-  cause: Schema.Defect
-}) {
+export class ReplicationError
+  extends Schema.TaggedError<ReplicationError>("shapelog/source/ReplicationError")("ReplicationError", {
+    operation: Schema.String,
+    retryable: Schema.Boolean,
+    cause: Schema.Defect
+  })
+{
   override get message() {
-    return `replication failed to ${this.operation}: ${this.cause instanceof Error ? this.cause.message : String(this.cause)}`
+    return `replication failed to ${this.operation}: ${
+      this.cause instanceof Error ? this.cause.message : String(this.cause)
+    }`
   }
 }
 
@@ -26,7 +30,8 @@ const needsOperator: Readonly<Record<string, string>> = {
   "28000": "the database does not let this role connect",
   "3D000": "there is no such database",
   "42501": "the role lacks a privilege (it needs REPLICATION, and CREATE on the database to create the publication)",
-  "08P01": "the server does not speak the replication protocol (a connection pooler such as PgBouncer can't be used for replication)"
+  "08P01":
+    "the server does not speak the replication protocol (a connection pooler such as PgBouncer can't be used for replication)"
 }
 
 /** Whether the failure says that the slot is of no use any more, or not there. */

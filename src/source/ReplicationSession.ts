@@ -101,9 +101,7 @@ export const open = (database: Database["Type"]): Effect.Effect<Session, Replica
     })
 
     yield* Effect.async<void, ReplicationError>((resume) => {
-      client.connect((error?: Error | null) =>
-        resume(error ? Effect.fail(classify("connect", error)) : Effect.void)
-      )
+      client.connect((error?: Error | null) => resume(error ? Effect.fail(classify("connect", error)) : Effect.void))
     })
 
     const alone = <A>(effect: Effect.Effect<A, ReplicationError>): Effect.Effect<A, ReplicationError> =>

@@ -21,7 +21,9 @@ const refused = (operation: string, problem: string): ReplicationError =>
 /** Fails when the names can't be those of a slot and a publication. */
 export const validate = (names: Database["Type"]["names"]): Effect.Effect<void, ReplicationError> => {
   if (!slotName.test(names.slot)) {
-    return Effect.fail(refused("use the slot", `"${names.slot}" is no name of a slot: lower-case letters, digits and _, at most 63`))
+    return Effect.fail(
+      refused("use the slot", `"${names.slot}" is no name of a slot: lower-case letters, digits and _, at most 63`)
+    )
   }
   const bytes = Buffer.byteLength(names.publication)
   return bytes === 0 || bytes > 63 || names.publication.includes("\0")
@@ -30,8 +32,10 @@ export const validate = (names: Database["Type"]["names"]): Effect.Effect<void, 
 }
 
 /** Runs `effect`; as long as it takes, `tick` is run every `WAIT_TICK`. */
-const withTicks = <A>(effect: Effect.Effect<A, ReplicationError>, tick: Effect.Effect<void>): Effect.Effect<A, ReplicationError> =>
-  Effect.raceFirst(effect, Effect.forever(Effect.delay(tick, WAIT_TICK)))
+const withTicks = <A>(
+  effect: Effect.Effect<A, ReplicationError>,
+  tick: Effect.Effect<void>
+): Effect.Effect<A, ReplicationError> => Effect.raceFirst(effect, Effect.forever(Effect.delay(tick, WAIT_TICK)))
 
 // --- Lock ---
 
@@ -60,10 +64,14 @@ const breakLock = (database: Database["Type"], pid: number, silentFor: Duration.
     Effect.flatMap((rows) =>
       rows.length === 0
         ? Effect.void
-        : Effect.logWarning(`terminated backend ${rows.map((row) => row.pid).join(", ")}: it held the lock of an unused slot`)
+        : Effect.logWarning(
+          `terminated backend ${rows.map((row) => row.pid).join(", ")}: it held the lock of an unused slot`
+        )
     ),
     // The lock may still come free by itself.
-    Effect.catchAll((error) => Effect.logWarning(`could not look for a stale holder of the lock: ${String(error.cause)}`))
+    Effect.catchAll((error) =>
+      Effect.logWarning(`could not look for a stale holder of the lock: ${String(error.cause)}`)
+    )
   )
 
 /** Takes the slot's advisory lock on the replication connection itself, for as long as that lives; waits for it without limit. */
@@ -118,7 +126,11 @@ const lsn = (row: Row | undefined, column: string): Effect.Effect<Lsn.Lsn, Repli
   const parsed = Lsn.parse(row?.[column] ?? "")
   return parsed === undefined
     ? Effect.fail(
-      new ReplicationError({ operation: "read the slot", retryable: true, cause: new Error(`${column} is ${row?.[column]}`) })
+      new ReplicationError({
+        operation: "read the slot",
+        retryable: true,
+        cause: new Error(`${column} is ${row?.[column]}`)
+      })
     )
     : Effect.succeed(parsed)
 }
@@ -173,7 +185,9 @@ export const prepare = Effect.fnUntraced(function*(session: Session, database: D
     return yield* refused("use the slot", `slot ${slot} is not of this database or not of pgoutput`)
   }
   if (publicationCreated || found.wal_status === "lost") {
-    yield* Effect.logWarning(`slot ${slot} is made anew: ${publicationCreated ? "its publication was missing" : "Postgres has invalidated it"}`)
+    yield* Effect.logWarning(
+      `slot ${slot} is made anew: ${publicationCreated ? "its publication was missing" : "Postgres has invalidated it"}`
+    )
     yield* dropSlot(session, slot)
     return yield* createSlot(session, database)
   }

@@ -73,8 +73,16 @@ const statusUpdate = (received: Lsn.Lsn, flushed: Lsn.Lsn, nowMillis: number, wa
   return update
 }
 
-const notStarted = new ReplicationError({ operation: "pull", retryable: true, cause: new Error("the stream was not started") })
-const endOfStream = new ReplicationError({ operation: "stream", retryable: true, cause: new Error("the server ended the stream") })
+const notStarted = new ReplicationError({
+  operation: "pull",
+  retryable: true,
+  cause: new Error("the stream was not started")
+})
+const endOfStream = new ReplicationError({
+  operation: "stream",
+  retryable: true,
+  cause: new Error("the server ended the stream")
+})
 const serverSilent = new WireError({ kind: "socket", code: "", message: "the server does not answer" })
 
 const connect = Effect.fnUntraced(function*(database: Database["Type"], silentFor: Duration.Duration) {
@@ -112,7 +120,9 @@ const connect = Effect.fnUntraced(function*(database: Database["Type"], silentFo
   const tick = Effect.suspend(() => {
     if (wire === undefined) {
       // Nobody streams yet: shows that this engine is alive, and learns whether the connection is.
-      return session.isBusy() ? Effect.void : Effect.catchAll(session.query("stay alive", "SELECT 1"), Effect.logWarning)
+      return session.isBusy()
+        ? Effect.void
+        : Effect.catchAll(session.query("stay alive", "SELECT 1"), Effect.logWarning)
     }
     silence = wire.isWaiting() ? silence + 1 : 0
     if (silence > SILENT_INTERVALS) wire.abort(serverSilent)
@@ -146,7 +156,10 @@ const connect = Effect.fnUntraced(function*(database: Database["Type"], silentFo
       if (bytes[end - 1] === 1) sendStatus(false)
       return { _tag: "Keepalive", walEnd }
     }
-    throw new Pgoutput.PgoutputError({ type: "?", problem: `a replication message of kind ${kind} and ${end - start} bytes` })
+    throw new Pgoutput.PgoutputError({
+      type: "?",
+      problem: `a replication message of kind ${kind} and ${end - start} bytes`
+    })
   }
 
   const read = (frames: Option.Option<Frames>): Effect.Effect<ReadonlyArray<WalMessage>, ReplicationError> => {
@@ -177,7 +190,9 @@ const connect = Effect.fnUntraced(function*(database: Database["Type"], silentFo
     const publications = quoteLiteral(quote(names.publication))
     wire = yield* session.copy(
       "start streaming",
-      `START_REPLICATION SLOT ${quote(names.slot)} LOGICAL ${Lsn.format(from)} (proto_version '1', publication_names ${publications})`
+      `START_REPLICATION SLOT ${quote(names.slot)} LOGICAL ${
+        Lsn.format(from)
+      } (proto_version '1', publication_names ${publications})`
     ).pipe(
       Effect.tapError((error) =>
         isSlotLost(error)
@@ -215,8 +230,7 @@ export const layerWith = (options: {
   Layer.effect(
     ReplicationStream,
     Effect.map(Database, (database) =>
-      ReplicationStream.of({ connect: connect(database, Duration.decode(options.silentHolder)) })
-    )
+      ReplicationStream.of({ connect: connect(database, Duration.decode(options.silentHolder)) }))
   )
 
 export const layer: Layer.Layer<ReplicationStream, never, Database> = layerWith({ silentHolder: "30 seconds" })

@@ -9,7 +9,7 @@ import * as Lsn from "../domain/Lsn.ts"
 import * as PgSnapshot from "../domain/PgSnapshot.ts"
 import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
 import * as CopyWire from "./CopyWire.ts"
-import { Database } from "./Database.ts"
+import { Database, DISPLAY_SETTINGS } from "./Database.ts"
 import * as PgCancel from "./PgCancel.ts"
 
 /** Rows of COPY text: row `i` is `bytes[rows[2i] .. rows[2i + 1])`, its final newline included. */
@@ -63,7 +63,10 @@ const failed = (error: { readonly code?: string | undefined; readonly message: s
   }
   if (code === "57014") return tookTooLong
   if (schemaCodes.has(code)) {
-    return new SnapshotFailed({ reason: "schema_changed", detail: `Unable to create initial snapshot: ${error.message}` })
+    return new SnapshotFailed({
+      reason: "schema_changed",
+      detail: `Unable to create initial snapshot: ${error.message}`
+    })
   }
   // 42501: insufficient privilege; class 22: the where clause fails on a row.
   if (code === "42501" || code.startsWith("22")) {
@@ -165,7 +168,8 @@ class Lease {
       if (error) client.on("error", () => {})
       client.release(error)
     }
-    const limited = <A, E>(effect: Effect.Effect<A, E>) => Effect.timeoutOption(Effect.interruptible(effect), CLOSE_LIMIT)
+    const limited = <A, E>(effect: Effect.Effect<A, E>) =>
+      Effect.timeoutOption(Effect.interruptible(effect), CLOSE_LIMIT)
     const ended = this.busy
       ? Effect.as(limited(PgCancel.cancel(client)), new Error("the snapshot was interrupted"))
       : limited(this.query("COMMIT")).pipe(
@@ -191,8 +195,10 @@ const tableName = (select: SnapshotSelect): string => `${quote(select.schema)}.$
 const begin = (select: SnapshotSelect): string =>
   [
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
+    // Once more and for this transaction: behind a pooler the session may be another one than the settings were made on.
+    DISPLAY_SETTINGS.replaceAll("SET ", "SET LOCAL "),
     `SET LOCAL lock_timeout = ${LOCK_LIMIT_MILLIS}`,
-    `SELECT pg_current_snapshot()::text AS snapshot`,
+    "SELECT pg_current_snapshot()::text AS snapshot",
     `SELECT pg_current_wal_insert_lsn()::text AS lsn,
        (SELECT relkind FROM pg_catalog.pg_class WHERE oid = to_regclass(${quoteLiteral(tableName(select))})) AS relkind`
   ].join("; ")
@@ -211,11 +217,16 @@ const open = Effect.fnUntraced(function*(pool: pg.Pool, select: SnapshotSelect) 
   const lease = yield* Effect.acquireRelease(Effect.sync(() => new Lease(pool)), (lease) => lease.close)
   yield* Effect.timeoutFail(lease.checkout, { duration: POOL_LIMIT, onTimeout: () => poolExhausted })
   const results = yield* lease.query(begin(select))
-  const snapshot = PgSnapshot.parse(String(results[2]?.rows[0]?.snapshot))
-  const lsn = Lsn.parse(String(results[3]?.rows[0]?.lsn))
-  const relkind = results[3]?.rows[0]?.relkind
+  const first = results.at(-2)?.rows[0]
+  const second = results.at(-1)?.rows[0]
+  const snapshot = PgSnapshot.parse(String(first?.snapshot))
+  const lsn = Lsn.parse(String(second?.lsn))
+  const relkind = second?.relkind
   if (snapshot === undefined || lsn === undefined) {
-    return yield* new SnapshotFailed({ reason: "unknown", detail: "Unexpected error while creating snapshot: it can't be read" })
+    return yield* new SnapshotFailed({
+      reason: "unknown",
+      detail: "Unexpected error while creating snapshot: it can't be read"
+    })
   }
   if (relkind !== "r" && relkind !== "p") {
     return yield* new SnapshotFailed({ reason: "schema_changed", detail: `Table ${tableName(select)} does not exist` })

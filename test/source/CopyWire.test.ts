@@ -234,8 +234,12 @@ describe("failures", () => {
     const received: Array<string> = []
     const error = yield* CopyWire.open(client, "COPY t TO STDOUT").pipe(
       Effect.flatMap((wire) =>
-        Effect.forever(Effect.flatMap(wire.pull, (next) =>
-          Option.isNone(next) ? Effect.dieMessage("it ended well") : Effect.sync(() => received.push(...texts(next.value)))))
+        Effect.forever(
+          Effect.flatMap(wire.pull, (next) =>
+            Option.isNone(next)
+              ? Effect.dieMessage("it ended well")
+              : Effect.sync(() => received.push(...texts(next.value))))
+        )
       ),
       Effect.flip
     )
@@ -244,7 +248,10 @@ describe("failures", () => {
 
   it.scoped("the server refuses the statement", () =>
     Effect.gen(function*() {
-      const { client, error, socket } = yield* failing([errorResponse("ERROR", "42P01", "no such relation"), ready], false)
+      const { client, error, socket } = yield* failing(
+        [errorResponse("ERROR", "42P01", "no such relation"), ready],
+        false
+      )
       assert.deepInclude(error, { kind: "server", code: "42P01", message: "no such relation" })
       yield* assertUsable(client, socket)
     }))
@@ -262,7 +269,10 @@ describe("failures", () => {
 
   it.scoped("the server says why it closes the connection", () =>
     Effect.gen(function*() {
-      const { error, received } = yield* failing([copyOut, data("a"), errorResponse("FATAL", "57P01", "terminating")], true)
+      const { error, received } = yield* failing(
+        [copyOut, data("a"), errorResponse("FATAL", "57P01", "terminating")],
+        true
+      )
       assert.deepStrictEqual(received, ["a"])
       assert.deepInclude(error, { kind: "server", code: "57P01", message: "terminating" })
     }))

@@ -17,7 +17,9 @@ const row = (tuple: Tuple): string =>
   }).join(", ")
 
 const relation = (r: Relation): string =>
-  `${r.schema}.${r.name} ${r.replicaIdentity} ${r.columns.map((c) => `${c.name}${c.key ? "!" : ""}:${c.typeOid}:${c.typeModifier}`).join(" ")}`
+  `${r.schema}.${r.name} ${r.replicaIdentity} ${
+    r.columns.map((c) => `${c.name}${c.key ? "!" : ""}:${c.typeOid}:${c.typeModifier}`).join(" ")
+  }`
 
 const print = (message: WalMessage | undefined): string => {
   if (message === undefined) return "dropped"
@@ -54,7 +56,13 @@ const toasted = "Relation fixture.toasted d id!:23:-1 big:25:-1 small:25:-1"
 const toastedFull = "Relation fixture.toasted_full f id!:23:-1 big!:25:-1 small!:25:-1"
 
 const goldens: Readonly<Record<string, ReadonlyArray<string>>> = {
-  "insert": ["Begin", plain, "Insert plain (\"1\", \"gruß 日本\", null)", "Insert plain (\"2\", \"\", \"tab\\tnewline\\n\")", "Commit"],
+  "insert": [
+    "Begin",
+    plain,
+    "Insert plain (\"1\", \"gruß 日本\", null)",
+    "Insert plain (\"2\", \"\", \"tab\\tnewline\\n\")",
+    "Commit"
+  ],
   "update": ["Begin", plain, "Update plain none -> (\"1\", \"b\", null)", "Commit"],
   "update of the key": ["Begin", plain, "Update plain key (\"1\", null, null) -> (\"10\", \"b\", null)", "Commit"],
   "delete by key": ["Begin", plain, "Delete plain key (\"10\", null, null)", "Commit"],
@@ -81,7 +89,12 @@ const goldens: Readonly<Record<string, ReadonlyArray<string>>> = {
     "Update toasted none -> (\"1\", unchanged, \"t\")",
     "Commit"
   ],
-  "toast: update of the key": ["Begin", toasted, "Update toasted key (\"1\", null, null) -> (\"2\", unchanged, \"t\")", "Commit"],
+  "toast: update of the key": [
+    "Begin",
+    toasted,
+    "Update toasted key (\"1\", null, null) -> (\"2\", unchanged, \"t\")",
+    "Commit"
+  ],
   "toast, full: update": [
     "Begin",
     toastedFull,
@@ -160,9 +173,18 @@ const int32 = (n: number) => [(n >>> 24) & 255, (n >>> 16) & 255, (n >>> 8) & 25
 const cstring = (value: string) => [...Buffer.from(value), 0]
 const column = (name: string, oid = 25) => [0, ...cstring(name), ...int32(oid), ...int32(-1)]
 const value = (content: string) => [0x74, ...int32(Buffer.byteLength(content)), ...Buffer.from(content)]
-const bytesOf = (type: string, ...parts: ReadonlyArray<ReadonlyArray<number>>) => Buffer.from([type.charCodeAt(0), ...parts.flat()])
+const bytesOf = (type: string, ...parts: ReadonlyArray<ReadonlyArray<number>>) =>
+  Buffer.from([type.charCodeAt(0), ...parts.flat()])
 const described = (oid: number, name: string, columns: ReadonlyArray<string>, schema = "public") =>
-  bytesOf("R", int32(oid), cstring(schema), cstring(name), [0x66], int16(columns.length), ...columns.map((c) => column(c)))
+  bytesOf(
+    "R",
+    int32(oid),
+    cstring(schema),
+    cstring(name),
+    [0x66],
+    int16(columns.length),
+    ...columns.map((c) => column(c))
+  )
 
 const decodeOne = (decoder: Pgoutput.Decoder, bytes: Buffer) => decoder.decode(bytes, 0, bytes.length)
 
@@ -191,7 +213,14 @@ describe("relations", () => {
   })
 
   it("that were never described are an error", () => {
-    for (const message of [bytesOf("I", int32(9)), bytesOf("U", int32(9)), bytesOf("D", int32(9)), bytesOf("T", int32(1), [0], int32(9))]) {
+    for (
+      const message of [
+        bytesOf("I", int32(9)),
+        bytesOf("U", int32(9)),
+        bytesOf("D", int32(9)),
+        bytesOf("T", int32(1), [0], int32(9))
+      ]
+    ) {
       assert.match(failure(() => decodeOne(Pgoutput.make(), message)), /relation 9 was not described before/)
     }
   })
@@ -200,7 +229,13 @@ describe("relations", () => {
     const decoder = Pgoutput.make()
     const message = decodeOne(decoder, described(0xfffffff0, "r", [], ""))
     assert.ok(message?._tag === "Relation")
-    assert.deepStrictEqual(message.relation, { oid: 4294967280, schema: "pg_catalog", name: "r", replicaIdentity: "f", columns: [] })
+    assert.deepStrictEqual(message.relation, {
+      oid: 4294967280,
+      schema: "pg_catalog",
+      name: "r",
+      replicaIdentity: "f",
+      columns: []
+    })
     assert.strictEqual(print(decodeOne(decoder, bytesOf("I", int32(0xfffffff0), [0x4e], int16(0)))), "Insert r ()")
   })
 })
@@ -233,16 +268,28 @@ describe("malformed input", () => {
     "nothing": [Buffer.alloc(0), /message \?: it is truncated/],
     "an unknown kind of value": [bytesOf("I", int32(1), [0x4e], int16(1), [0x62]), /a column value of kind 98/],
     "an unknown kind of tuple": [bytesOf("U", int32(1), [0x58]), /a tuple of kind 88/],
-    "an insert of an old row": [bytesOf("I", int32(1), [0x4f], int16(1), [0x6e]), /a tuple of kind 79 in place of the new row/],
+    "an insert of an old row": [
+      bytesOf("I", int32(1), [0x4f], int16(1), [0x6e]),
+      /a tuple of kind 79 in place of the new row/
+    ],
     "a delete of a new row": [bytesOf("D", int32(1), [0x4e], int16(1), [0x6e]), /a tuple of kind 78/],
     "an update without its new row": [bytesOf("U", int32(1), [0x4b], int16(1), [0x6e]), /it is truncated/],
     "a value of negative length": [bytesOf("I", int32(1), [0x4e], int16(1), [0x74], int32(-1)), /it is truncated/],
-    "a value longer than the message": [bytesOf("I", int32(1), [0x4e], int16(1), [0x74], int32(0x7fffffff)), /it is truncated/],
+    "a value longer than the message": [
+      bytesOf("I", int32(1), [0x4e], int16(1), [0x74], int32(0x7fffffff)),
+      /it is truncated/
+    ],
     "a negative number of relations": [bytesOf("T", int32(-1), [0]), /it is truncated/],
     "more relations than fit": [bytesOf("T", int32(0x7fffffff), [0], int32(1)), /it is truncated/],
     "a name without an end": [bytesOf("R", int32(1), [0x61, 0x62]), /a text in it has no end/],
-    "an unknown replica identity": [bytesOf("R", int32(1), cstring("s"), cstring("t"), [0x78], int16(0)), /replica identity x/],
-    "a message of negative length": [bytesOf("M", new Array<number>(9).fill(0), cstring("p"), int32(-5)), /a negative length/]
+    "an unknown replica identity": [
+      bytesOf("R", int32(1), cstring("s"), cstring("t"), [0x78], int16(0)),
+      /replica identity x/
+    ],
+    "a message of negative length": [
+      bytesOf("M", new Array<number>(9).fill(0), cstring("p"), int32(-5)),
+      /a negative length/
+    ]
   }
   for (const [name, [message, problem]] of Object.entries(cases)) {
     it(name, () => assert.match(failure(() => decodeOne(decoder, message)), problem))

@@ -20,7 +20,10 @@ const serverWith = Effect.fnUntraced(function*(settings: Readonly<Record<string,
     }),
     (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
   )
-  const { url } = yield* EmbeddedPostgres.start({ directory: path.join(directory, "postgres"), settings: { fsync: "off", ...settings } })
+  const { url } = yield* EmbeddedPostgres.start({
+    directory: path.join(directory, "postgres"),
+    settings: { fsync: "off", ...settings }
+  })
   const admin = yield* Effect.acquireRelease(
     Effect.promise(async () => {
       const client = new pg.Client({ connectionString: Redacted.value(url) })
@@ -29,7 +32,9 @@ const serverWith = Effect.fnUntraced(function*(settings: Readonly<Record<string,
     }),
     (client) => Effect.promise(() => client.end())
   )
-  const context = yield* Layer.build(ReplicationStream.layer.pipe(Layer.provide(Pools.layer({ url, streamId: "lost" }))))
+  const context = yield* Layer.build(
+    ReplicationStream.layer.pipe(Layer.provide(Pools.layer({ url, streamId: "lost" })))
+  )
   return { admin, stream: Context.get(context, ReplicationStream.ReplicationStream) }
 })
 
@@ -52,8 +57,9 @@ describe("an invalidated slot", () => {
         max_wal_size: "32MB",
         min_wal_size: "32MB"
       })
-      const created = (connect: Effect.Effect<ReplicationStream.ReplicationConnection, ReplicationStream.ReplicationError, Scope.Scope>) =>
-        Effect.scoped(Effect.map(connect, (connection) => connection.slotCreated))
+      const created = (
+        connect: Effect.Effect<ReplicationStream.ReplicationConnection, ReplicationStream.ReplicationError, Scope.Scope>
+      ) => Effect.scoped(Effect.map(connect, (connection) => connection.slotCreated))
       assert.isTrue(yield* created(stream.connect))
 
       yield* outgrow(admin)

@@ -40,12 +40,17 @@ describe("streaming", () => {
         yield* change("INSERT INTO other VALUES (1); INSERT INTO items VALUES (3, 'c'); DELETE FROM other"),
         ["+ 1", "+ 3 c", "- 1"]
       )
-      assert.deepStrictEqual(yield* change("ALTER TABLE items ADD extra int DEFAULT 7; INSERT INTO items VALUES (4, 'd')"), ["+ 4 d 7"])
+      assert.deepStrictEqual(
+        yield* change("ALTER TABLE items ADD extra int DEFAULT 7; INSERT INTO items VALUES (4, 'd')"),
+        ["+ 4 d 7"]
+      )
     }))
 
   it.scoped("a TOASTed value that did not change is not in the update, but in its old row", () =>
     Effect.gen(function*() {
-      const { db, stream } = yield* setup("CREATE TABLE t (id int PRIMARY KEY, big text, n int); ALTER TABLE t ALTER big SET STORAGE EXTERNAL")
+      const { db, stream } = yield* setup(
+        "CREATE TABLE t (id int PRIMARY KEY, big text, n int); ALTER TABLE t ALTER big SET STORAGE EXTERNAL"
+      )
       const connection = yield* streaming(db, stream)
       yield* db.exec("INSERT INTO t VALUES (1, repeat('x', 10000), 1)")
       yield* nextTransaction(connection)
@@ -83,7 +88,9 @@ describe("streaming", () => {
       const connection = yield* stream.connect
       assert.strictEqual((yield* Effect.flip(connection.pull)).operation, "pull")
       yield* connection.start(connection.confirmedFlush)
-      yield* db.query("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1", [stream.slot])
+      yield* db.query("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1", [
+        stream.slot
+      ])
       const error = yield* Effect.flip(Effect.forever(connection.pull))
       assert.isTrue(error.retryable)
       assert.include(error.message, "terminating connection due to administrator command")
@@ -124,7 +131,9 @@ describe("streaming", () => {
       const { db, stream } = yield* setup("CREATE TABLE unpublished (id int)")
       const connection = yield* stream.connect
       yield* connection.start(connection.confirmedFlush)
-      const [row] = yield* db.query("INSERT INTO unpublished VALUES (1) RETURNING pg_current_wal_insert_lsn()::text AS lsn")
+      const [row] = yield* db.query(
+        "INSERT INTO unpublished VALUES (1) RETURNING pg_current_wal_insert_lsn()::text AS lsn"
+      )
       const target = Lsn.parse(row!.lsn!)!
       let walEnd = Lsn.zero
       while (walEnd < target) {
@@ -141,7 +150,8 @@ describe("streaming", () => {
 })
 
 describe("status", () => {
-  const position = (slot: string) => `SELECT confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = '${slot}'`
+  const position = (slot: string) =>
+    `SELECT confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = '${slot}'`
 
   it.scoped("what is confirmed reaches the slot within 10 ms, and never goes back", () =>
     Effect.gen(function*() {
@@ -314,16 +324,18 @@ describe("one engine a slot", () => {
 
   it.scoped("a holder that has spoken lately, or streams, or whose slot is not there yet, is not", () =>
     Effect.gen(function*() {
-      const spared = Effect.fnUntraced(function*(db: Postgres.TestDatabase, connect: Effect.Effect<unknown, unknown, Scope.Scope>) {
-        const log = makeLog()
-        const connecting = yield* Effect.fork(Effect.scoped(Effect.provide(connect, log.layer)))
-        yield* until(db, waiting)
-        // The third line comes after what the first two have brought about.
-        yield* TestClock.adjust("30 seconds")
-        yield* Effect.repeat(Effect.yieldNow(), { until: () => log.lines.length >= 3 })
-        assert.isTrue(log.lines.every((line) => line.includes("waiting")), log.lines.join("\n"))
-        yield* Fiber.interrupt(connecting)
-      })
+      const spared = Effect.fnUntraced(
+        function*(db: Postgres.TestDatabase, connect: Effect.Effect<unknown, unknown, Scope.Scope>) {
+          const log = makeLog()
+          const connecting = yield* Effect.fork(Effect.scoped(Effect.provide(connect, log.layer)))
+          yield* until(db, waiting)
+          // The third line comes after what the first two have brought about.
+          yield* TestClock.adjust("30 seconds")
+          yield* Effect.repeat(Effect.yieldNow(), { until: () => log.lines.length >= 3 })
+          assert.isTrue(log.lines.every((line) => line.includes("waiting")), log.lines.join("\n"))
+          yield* Fiber.interrupt(connecting)
+        }
+      )
       const lately = yield* setup(create, { silentHolder: 3_600_000 })
       yield* Effect.scoped(lately.stream.connect)
       const holder = yield* holding(lately.db, lately.stream.slot)
@@ -346,7 +358,8 @@ describe("one engine a slot", () => {
     Effect.gen(function*() {
       const { db, stream } = yield* setup(create)
       yield* stream.connect
-      const spoke = "SELECT state_change::text AS at FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()"
+      const spoke =
+        "SELECT state_change::text AS at FROM pg_stat_activity WHERE backend_type = 'walsender' AND datname = current_database()"
       const [before] = yield* db.query(spoke)
       yield* TestClock.adjust("10 seconds")
       yield* until(db, spoke, (rows) => rows[0]!.at! > before!.at!)
@@ -379,9 +392,16 @@ describe("publication and slot", () => {
       assert.strictEqual(first.timeline, 1)
       assert.strictEqual(first.slot, stream.slot)
       assert.deepStrictEqual(
-        yield* db.query("SELECT plugin, confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = $1", [stream.slot]),
+        yield* db.query(
+          "SELECT plugin, confirmed_flush_lsn::text AS lsn FROM pg_replication_slots WHERE slot_name = $1",
+          [stream.slot]
+        ),
         [{ plugin: "pgoutput", lsn: Lsn.format(first.confirmedFlush) }]
       )
+      const [version] = yield* db.query("SELECT current_setting('server_version_num')::int >= 180000 AS generated")
+      if (version!.generated === "t") {
+        assert.deepStrictEqual(yield* db.query("SELECT pubgencols FROM pg_publication"), [{ pubgencols: "s" }])
+      }
       const second = yield* Effect.scoped(stream.connect)
       assert.isFalse(second.slotCreated)
       assert.strictEqual(second.confirmedFlush, first.confirmedFlush)
@@ -398,7 +418,12 @@ describe("publication and slot", () => {
       yield* db.exec("INSERT INTO items VALUES (1, 'a')")
       assert.deepStrictEqual((yield* nextTransaction(connection)).rows.map(print), ["+ 1 a"])
 
-      for (const names of [{ publication: "p", slot: "No'Slot" }, { publication: "", slot: "s" }, { publication: "p", slot: "" }]) {
+      for (
+        const names of [{ publication: "p", slot: "No'Slot" }, { publication: "", slot: "s" }, {
+          publication: "p",
+          slot: ""
+        }]
+      ) {
         const wrong = yield* streamOf(db, { names })
         assert.isFalse((yield* Effect.flip(Effect.scoped(wrong.connect))).retryable)
       }
@@ -449,9 +474,15 @@ describe("publication and slot", () => {
       yield* old.exec("BEGIN; INSERT INTO items VALUES (1, 'a')")
       const log = makeLog()
       const connecting = yield* Effect.fork(Effect.provide(stream.connect, log.layer))
-      yield* until(db, `SELECT active FROM pg_replication_slots WHERE slot_name = '${stream.slot}'`, (rows) => rows[0]?.active === "t")
+      yield* until(db, `SELECT active FROM pg_replication_slots WHERE slot_name = '${stream.slot}'`, (rows) =>
+        rows[0]?.active === "t")
       yield* TestClock.adjust("10 seconds")
-      yield* Effect.repeat(Effect.yieldNow(), { until: () => log.lines.some((line) => line.includes("older than it to end")) })
+      yield* Effect.repeat(Effect.yieldNow(), {
+        until: () =>
+          log.lines.some((line) =>
+            line.includes("older than it to end")
+          )
+      })
       yield* old.exec("COMMIT")
       assert.isTrue((yield* Fiber.join(connecting)).slotCreated)
     }))
@@ -477,8 +508,11 @@ describe("errors", () => {
     Effect.gen(function*() {
       const role = `role_${(yield* Postgres.makeDatabase).name}`
       yield* Effect.acquireRelease(
-        Effect.scoped(Effect.flatMap(Postgres.admin, (server) => server.exec(`CREATE ROLE ${role} LOGIN PASSWORD 'right'`))),
-        () => Effect.scoped(Effect.flatMap(Postgres.admin, (server) => server.exec(`DROP ROLE ${role}`))).pipe(Effect.orDie)
+        Effect.scoped(
+          Effect.flatMap(Postgres.admin, (server) => server.exec(`CREATE ROLE ${role} LOGIN PASSWORD 'right'`))
+        ),
+        () =>
+          Effect.scoped(Effect.flatMap(Postgres.admin, (server) => server.exec(`DROP ROLE ${role}`))).pipe(Effect.orDie)
       )
       const lacking = yield* refusal((db) => db.urlOf(role, "right"))
       assert.isFalse(lacking.retryable)

@@ -20,7 +20,13 @@ const setup = Effect.fnUntraced(function*(sql: string, url?: (db: Postgres.TestD
   return { db, query, pool }
 })
 
-const items: SnapshotQuery.SnapshotSelect = { schema: "public", table: "items", columns: ["id", "name"], where: undefined, rows: true }
+const items: SnapshotQuery.SnapshotSelect = {
+  schema: "public",
+  table: "items",
+  columns: ["id", "name"],
+  where: undefined,
+  rows: true
+}
 
 const drain = Effect.fnUntraced(function*(rows: SnapshotQuery.SnapshotRows) {
   const lines: Array<string> = []
@@ -47,7 +53,8 @@ const waiting = `${sessions} AND wait_event_type = 'Lock'`
 /** Blocks the query on its first row for as long as another session holds advisory lock 1. */
 const blocked = { ...items, where: "pg_advisory_xact_lock_shared(1) IS NOT NULL" }
 
-const create = "CREATE TABLE items (id int PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'one'), (2, NULL), (3, E'a\\tb\\\\')"
+const create =
+  "CREATE TABLE items (id int PRIMARY KEY, name text); INSERT INTO items VALUES (1, 'one'), (2, NULL), (3, E'a\\tb\\\\')"
 
 describe("rows and marks", () => {
   it.scoped("rows as COPY text, of a where clause and of all", () =>
@@ -70,7 +77,9 @@ describe("rows and marks", () => {
       const seen = yield* insert(before, 10)
       yield* open.exec("BEGIN")
       const inProgress = yield* insert(open, 11)
-      const [taken] = yield* db.query("SELECT pg_current_wal_insert_lsn()::text AS lsn, pg_current_snapshot()::text AS snapshot")
+      const [taken] = yield* db.query(
+        "SELECT pg_current_wal_insert_lsn()::text AS lsn, pg_current_snapshot()::text AS snapshot"
+      )
 
       const rows = yield* query.open(items)
       yield* open.exec("COMMIT")
@@ -106,11 +115,27 @@ describe("rows and marks", () => {
       assert.strictEqual(pool.totalCount, 1)
     }))
 
+  it.scoped("text forms do not depend on the session, which a pooler may have given to others", () =>
+    Effect.gen(function*() {
+      const { pool, query } = yield* setup("CREATE TABLE items AS SELECT 1 AS id, '\\x00'::bytea || '' AS name")
+      yield* Effect.promise(() => pool.query("SET bytea_output = 'escape'"))
+      assert.deepStrictEqual(yield* readAll(query, items), ["1\t\\\\x00\n"])
+      assert.strictEqual(pool.totalCount, 1)
+    }))
+
   it.scoped("names are quoted", () =>
     Effect.gen(function*() {
-      const { query } = yield* setup("CREATE SCHEMA \"S.\"; CREATE TABLE \"S.\".\"T \"\"'\" (\"a,b\" int, \"select\" int);"
-        + "INSERT INTO \"S.\".\"T \"\"'\" VALUES (1, 2)")
-      const lines = yield* readAll(query, { schema: "S.", table: "T \"'", columns: ["select", "a,b"], where: undefined, rows: true })
+      const { query } = yield* setup(
+        "CREATE SCHEMA \"S.\"; CREATE TABLE \"S.\".\"T \"\"'\" (\"a,b\" int, \"select\" int);"
+          + "INSERT INTO \"S.\".\"T \"\"'\" VALUES (1, 2)"
+      )
+      const lines = yield* readAll(query, {
+        schema: "S.",
+        table: "T \"'",
+        columns: ["select", "a,b"],
+        where: undefined,
+        rows: true
+      })
       assert.deepStrictEqual(lines, ["2\t1\n"])
     }))
 
@@ -170,7 +195,10 @@ describe("failures", () => {
         detail: "Snapshot timed out while waiting for a table lock"
       })
       assert.strictEqual((yield* raising("57014")).reason, "query_timeout")
-      assert.deepStrictEqual(yield* raising("57P03"), { reason: "connection", detail: "Database connection not available" })
+      assert.deepStrictEqual(yield* raising("57P03"), {
+        reason: "connection",
+        detail: "Database connection not available"
+      })
       assert.deepStrictEqual(yield* raising("P0001"), {
         reason: "unknown",
         detail: "Unexpected error while creating snapshot: told you"
@@ -183,9 +211,12 @@ describe("failures", () => {
     Effect.gen(function*() {
       const role = yield* Effect.acquireRelease(
         Effect.sync(() => `role_${randomBytes(6).toString("hex")}`).pipe(
-          Effect.tap((role) => Effect.flatMap(Postgres.admin, (server) => server.exec(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`)))
+          Effect.tap((role) =>
+            Effect.flatMap(Postgres.admin, (server) => server.exec(`CREATE ROLE ${role} LOGIN PASSWORD 'secret'`))
+          )
         ),
-        (role) => Effect.scoped(Effect.flatMap(Postgres.admin, (server) => server.exec(`DROP ROLE ${role}`))).pipe(Effect.orDie)
+        (role) =>
+          Effect.scoped(Effect.flatMap(Postgres.admin, (server) => server.exec(`DROP ROLE ${role}`))).pipe(Effect.orDie)
       )
       const { query } = yield* setup(create, (db) => db.urlOf(role, "secret"))
       assert.deepStrictEqual(yield* failing(query, items), {
@@ -197,7 +228,10 @@ describe("failures", () => {
   it.scoped("a database that is not there", () =>
     Effect.gen(function*() {
       const { query } = yield* setup(create, () => "postgres://nobody@127.0.0.1:1/nothing")
-      assert.deepStrictEqual(yield* failing(query, items), { reason: "connection", detail: "Database connection not available" })
+      assert.deepStrictEqual(yield* failing(query, items), {
+        reason: "connection",
+        detail: "Database connection not available"
+      })
     }))
 
   it.scoped("a backend that is terminated half way", () =>
@@ -286,7 +320,9 @@ describe("interruption", () => {
       yield* Effect.scoped(query.open(items))
       assert.strictEqual(pool.idleCount, 1)
       assert.deepStrictEqual(
-        yield* db.query("SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"),
+        yield* db.query(
+          "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND state LIKE 'idle in%'"
+        ),
         []
       )
     }))

@@ -18,7 +18,12 @@ const types: ReadonlyArray<readonly [type: string, values: ReadonlyArray<string>
   ["numeric", ["1.500", "NaN", "-123456789012345678901234567890.123456789"]],
   ["numeric(10,3)", ["1.5"]],
   ["float4", ["0.1", "1e-30", "Infinity", "NaN"], ["0.1", "1e-30", "Infinity", "NaN"]],
-  ["float8", ["0.1", "4.5", "-Infinity", "1.7976931348623157e308"], ["0.1", "4.5", "-Infinity", "1.7976931348623157e+308"]],
+  ["float8", ["0.1", "4.5", "-Infinity", "1.7976931348623157e308"], [
+    "0.1",
+    "4.5",
+    "-Infinity",
+    "1.7976931348623157e+308"
+  ]],
   ["money", ["12.34"]],
   ["bool", ["true", "false"], ["t", "f"]],
   ["char(5)", ["ab", ""]],
@@ -51,7 +56,9 @@ const types: ReadonlyArray<readonly [type: string, values: ReadonlyArray<string>
   ["polygon", ["((1,2),(3,4),(5,6))"]],
   ["circle", ["<(1,2),3>"]],
   ["int4range", ["[1,5)", "empty", "(,3]"]],
-  ["tstzrange", ["[2024-01-01 00:00+00,2024-06-01 00:00+00)"], ["[\"2024-01-01 00:00:00+00\",\"2024-06-01 00:00:00+00\")"]],
+  ["tstzrange", ["[2024-01-01 00:00+00,2024-06-01 00:00+00)"], [
+    "[\"2024-01-01 00:00:00+00\",\"2024-06-01 00:00:00+00\")"
+  ]],
   ["int4multirange", ["{[1,3),[5,7)}"]],
   ["tsvector", ["'fat':2 'cat':3"]],
   ["tsquery", ["'fat' & !'rat'"]],
@@ -98,7 +105,9 @@ describe("text forms", () => {
         ALTER DATABASE ${db.name} SET extra_float_digits = -10;
         ALTER DATABASE ${db.name} SET IntervalStyle = 'sql_standard'`)
       const pools = Pools.layer({ url: Redacted.make(db.url), streamId: db.name })
-      const context = yield* Layer.build(Layer.mergeAll(ReplicationStream.layer, SnapshotQuery.layer).pipe(Layer.provide(pools)))
+      const context = yield* Layer.build(
+        Layer.mergeAll(ReplicationStream.layer, SnapshotQuery.layer).pipe(Layer.provide(pools))
+      )
       const stream = Context.get(context, ReplicationStream.ReplicationStream)
       const connection = yield* streaming(db, { ...stream, publication: `shapelog_publication_${db.name}`, slot: "" })
 

@@ -19,7 +19,10 @@ export interface Options {
 export const streamOf = Effect.fnUntraced(function*(db: Postgres.TestDatabase, options: Options = {}) {
   const pools = Pools.layer({ url: Redacted.make(options.url ?? db.url), streamId: db.name, poolSize: 4 })
   const database = options.names
-    ? Layer.map(pools, (context) => Context.make(Database, { ...Context.get(context, Database), names: options.names! }))
+    ? Layer.map(
+      pools,
+      (context) => Context.make(Database, { ...Context.get(context, Database), names: options.names! })
+    )
     : pools
   const stream = ReplicationStream.layerWith({ silentHolder: options.silentHolder ?? 30_000 })
   const context = yield* Layer.build(stream.pipe(Layer.provideMerge(database)))
@@ -39,9 +42,13 @@ export const streaming = Effect.fnUntraced(function*(
   stream: Effect.Effect.Success<ReturnType<typeof streamOf>>
 ) {
   const connection = yield* stream.connect
-  const tables = yield* db.query("SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname = 'public'")
+  const tables = yield* db.query(
+    "SELECT format('%I.%I', schemaname, tablename) AS name FROM pg_tables WHERE schemaname = 'public'"
+  )
   for (const { name } of tables) {
-    yield* db.exec(`ALTER TABLE ${name} REPLICA IDENTITY FULL; ALTER PUBLICATION "${stream.publication}" ADD TABLE ${name}`)
+    yield* db.exec(
+      `ALTER TABLE ${name} REPLICA IDENTITY FULL; ALTER PUBLICATION "${stream.publication}" ADD TABLE ${name}`
+    )
   }
   yield* connection.start(connection.confirmedFlush)
   return connection
@@ -53,7 +60,10 @@ export const nextTransaction = Effect.fnUntraced(function*(connection: Replicati
   while (true) {
     for (const message of yield* connection.pull) {
       if (message._tag === "Commit" && rows.length > 0) return { rows, endLsn: message.endLsn as Lsn }
-      if (message._tag !== "Begin" && message._tag !== "Commit" && message._tag !== "Relation" && message._tag !== "Keepalive") {
+      if (
+        message._tag !== "Begin" && message._tag !== "Commit" && message._tag !== "Relation" &&
+        message._tag !== "Keepalive"
+      ) {
         rows.push(message)
       }
     }
