@@ -76,7 +76,7 @@ const accounts = Effect.promise(async () => {
   })
 })
 
-/** The account to run as; `undefined` means ours. Only accounts with a name will do: initdb looks the name up. */
+/** The account to run as; `undefined` means ours. To create data it has to have a name: initdb looks it up. */
 const chooseUser = Effect.fnUntraced(function*(directory: string) {
   if (process.getuid === undefined) {
     return yield* failure(
@@ -86,8 +86,12 @@ const chooseUser = Effect.fnUntraced(function*(directory: string) {
   }
   if (process.getuid() !== 0) return undefined
   const known = yield* accounts
-  const owner = yield* Effect.promise(() => fs.stat(directory).then((stat) => stat.uid, () => 0))
-  const user = known.find((account) => account.uid === owner) ?? known.find((account) => account.name === "postgres") ??
+  const owner = yield* Effect.promise(() => fs.stat(directory).catch(() => undefined))
+  if (owner !== undefined && owner.uid !== 0) {
+    const name = known.find((account) => account.uid === owner.uid)?.name ?? String(owner.uid)
+    return { name, uid: owner.uid, gid: owner.gid }
+  }
+  const user = known.find((account) => account.name === "postgres") ??
     known.find((account) => account.name === "nobody")
   return user ?? (yield* failure(
     "not_accessible",
@@ -134,6 +138,14 @@ const password = Effect.fnUntraced(function*(file: string) {
   return { value, fresh: true }
 })
 
+const give = async (data: string, user: User) => {
+  if ((await fs.stat(data)).uid === user.uid) return
+  await fs.chown(data, user.uid, user.gid)
+  for (const name of await fs.readdir(data, { recursive: true })) {
+    await fs.lchown(path.join(data, name), user.uid, user.gid)
+  }
+}
+
 /** Makes the data directory, all of it or nothing: a half-made one of an earlier start is thrown away. */
 const initialise = Effect.fnUntraced(function*(
   binaries: Binaries.Binaries,
@@ -152,6 +164,8 @@ const initialise = Effect.fnUntraced(function*(
     )
   }
   if (version !== undefined) {
+    // Somebody has made it root's since.
+    if (user) yield* io("init", `give ${data} to user ${user.name}`, () => give(data, user))
     // The password file is gone, the data is not: set a new password with no server running.
     if (secret.fresh) {
       const result = yield* Binaries.run(binaries.postgres, ["--single", "-D", data, "postgres"], {

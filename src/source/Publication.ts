@@ -51,16 +51,33 @@ publication AS (
   FROM pg_catalog.pg_publication p WHERE p.pubname = $2
 ),
 published AS (
-  SELECT pr.xmin FROM pg_catalog.pg_publication_rel pr JOIN publication p ON p.oid = pr.prpubid
+  -- Row filters and column lists are of Postgres 15 and later.
+  SELECT pr.xmin, to_jsonb(pr) ->> 'prqual' IS NOT NULL OR to_jsonb(pr) ->> 'prattrs' IS NOT NULL AS partial
+  FROM pg_catalog.pg_publication_rel pr JOIN publication p ON p.oid = pr.prpubid
   WHERE pr.prrelid = $1::oid
     OR pr.prrelid IN (SELECT relid FROM pg_catalog.pg_partition_ancestors($1::oid) AS a (relid))
-  UNION ALL SELECT p.xmin FROM publication p WHERE p.puballtables
+  UNION ALL SELECT p.xmin, false FROM publication p WHERE p.puballtables
 )
 SELECT (SELECT complete::text FROM publication) AS complete,
-  (SELECT xmin::text FROM published LIMIT 1) AS since,
+  (SELECT xmin::text FROM published ORDER BY partial LIMIT 1) AS since,
+  (SELECT bool_and(partial)::text FROM published) AS partial,
   (SELECT json_agg(json_build_object(
     'oid', oid::int8, 'schema', schema, 'name', name, 'full', full_identity
   ) ORDER BY schema COLLATE "C", name COLLATE "C")::text FROM relations) AS relations`
+
+/**
+ * Whether every relation that has rows is published, by whatever means (such as its whole schema). Slower than `STATUS` with many tables,
+ * and doesn't say since when.
+ */
+const PUBLISHED_SOMEHOW = `
+SELECT (count(*) > 0 AND bool_and(t.pubname IS NOT NULL))::text AS published
+FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_catalog.pg_publication_tables t ON t.pubname = $2 AND t.schemaname = n.nspname AND t.tablename = c.relname
+WHERE c.relkind = 'r'
+  AND (c.oid = $1::oid OR c.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree($1::oid) WHERE isleaf))`
+
+/** A transaction before all others: what stands in for the one that published a schema. */
+const LONG_AGO = 2
 
 const RelationStatus = Schema.Struct({
   oid: Schema.Number,
@@ -76,6 +93,8 @@ interface Status {
   readonly complete: boolean | undefined
   /** The 32-bit id of the transaction that published the table; `undefined` when it isn't. */
   readonly since: number | undefined
+  /** Whether it is published with a row filter or a column list. */
+  readonly partial: boolean
   /** In the order in which everybody alters them; empty when the table is gone. */
   readonly relations: ReadonlyArray<typeof RelationStatus.Type>
 }
@@ -144,12 +163,22 @@ const make = Effect.fnUntraced(function*(options: PublicationOptions) {
   const settled = new Set<number>()
   const inFlight = new Map<number, Deferred.Deferred<void, SnapshotFailed | DatabaseUnavailable>>()
 
-  const readStatus = (oid: number): Effect.Effect<Status, DatabaseUnavailable> =>
+  const readStatus = Effect.fnUntraced(function*(oid: number) {
+    const status = yield* readMembership(oid)
+    if (!options.manual || status.since !== undefined) return status
+    const [row] = yield* admin.unsafe<{ readonly published: string }>(PUBLISHED_SOMEHOW, [oid, names.publication]).pipe(
+      Effect.mapError(({ cause }) => unavailable(cause))
+    )
+    return row?.published === "true" ? { ...status, since: LONG_AGO } : status
+  })
+
+  const readMembership = (oid: number): Effect.Effect<Status, DatabaseUnavailable> =>
     admin.unsafe<Readonly<Record<string, string | null>>>(STATUS, [oid, names.publication]).pipe(
       Effect.mapError(({ cause }) => unavailable(cause)),
       Effect.map(([row]) => ({
         complete: row?.complete === undefined || row.complete === null ? undefined : row.complete === "true",
         since: row?.since === undefined || row.since === null ? undefined : Number(row.since),
+        partial: row?.partial === "true",
         relations: row?.relations ? decodeRelations(row.relations) : []
       }))
     )
@@ -165,6 +194,15 @@ const make = Effect.fnUntraced(function*(options: PublicationOptions) {
           detail: status.complete === undefined
             ? `Publication "${names.publication}" is missing from the database`
             : `Publication "${names.publication}" does not publish all of INSERT, UPDATE, DELETE and TRUNCATE`
+        })
+      )
+    }
+    if (status.partial) {
+      return Effect.fail(
+        new SnapshotFailed({
+          reason: "publication",
+          detail:
+            `Publication "${names.publication}" publishes the table with a row filter or a column list: add it without`
         })
       )
     }

@@ -121,6 +121,23 @@ describe("EmbeddedPostgres", () => {
       assert.strictEqual((yield* Effect.promise(() => fs.stat(server.dataDirectory))).uid, uidOf(server.pid))
     }))
 
+  it.scopedLive.skipIf(!isRoot)(
+    "stays with the account that owns the data, and takes the data back from root",
+    () =>
+      Effect.gen(function*() {
+        const directory = path.join(yield* temporary, "postgres")
+        yield* Effect.scoped(start(directory))
+        const own = (spec: string) => execFileSync("chown", ["-R", spec, directory])
+        // An account that this system has no name for.
+        own("54321:54321")
+        yield* Effect.scoped(Effect.map(start(directory), ({ pid }) => assert.strictEqual(uidOf(pid), 54321)))
+        own("0:0")
+        const server = yield* start(directory)
+        assert.notInclude([0, 54321], uidOf(server.pid))
+        assert.deepStrictEqual(yield* query(server.url, "SELECT 1 AS a"), [{ a: 1 }])
+      })
+  )
+
   it.scopedLive("keeps its data and its password over a restart, and stops within seconds though a session is open", () =>
     Effect.gen(function*() {
       const directory = path.join(yield* temporary, "postgres")

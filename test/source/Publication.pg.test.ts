@@ -406,4 +406,25 @@ describe("Publication", () => {
         yield* ensure("Ab")
       }).pipe(Effect.provide(sourceOf(db, { manual: true })))
     }))
+
+  it.scopedLive("in manual mode takes tables that are published with their schema, but none that are published in part", () =>
+    Effect.gen(function*() {
+      const db = yield* prepared(
+        `CREATE SCHEMA s; CREATE TABLE s.a (id int); CREATE TABLE b (id int); CREATE TABLE c (id int);
+         ALTER TABLE s.a REPLICA IDENTITY FULL; ALTER TABLE b REPLICA IDENTITY FULL; ALTER TABLE c REPLICA IDENTITY FULL`
+      )
+      const [version] = yield* db.query("SHOW server_version_num")
+      if (Number(version?.server_version_num) < 150000) return
+      yield* Effect.gen(function*() {
+        assert.match((yield* Effect.flip(ensure("a", "s"))).message, /is missing from the publication/)
+        yield* db.exec(`ALTER PUBLICATION ${publicationOf(db)} ADD TABLES IN SCHEMA s`)
+        yield* ensure("a", "s")
+        yield* db.exec(`ALTER PUBLICATION ${publicationOf(db)} ADD TABLE b WHERE (id > 1)`)
+        assert.match((yield* Effect.flip(ensure("b"))).message, /row filter/)
+        // Postgres allows column lists only without schemas.
+        yield* db.exec(`ALTER PUBLICATION ${publicationOf(db)} DROP TABLES IN SCHEMA s`)
+        yield* db.exec(`ALTER PUBLICATION ${publicationOf(db)} ADD TABLE c (id)`)
+        assert.match((yield* Effect.flip(ensure("c"))).message, /column list/)
+      }).pipe(Effect.provide(sourceOf(db, { manual: true })))
+    }))
 })
