@@ -102,12 +102,22 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   // --- Background work of removals: interrupted only after the consumers have ended ---
   const background = yield* FiberSet.makeRuntime<never>()
 
+  /** Removals that a restart would not know of yet. */
+  let removing = 0
+  /**
+   * Completes when every removal so far is in the store. Nobody is told of a shape that took another's place before that: after a crash
+   * the old one would be there again, under a handle that clients have been told is gone.
+   */
+  const awaitRemovals = Effect.suspend(() => removing > 0 ? committer.flush : Effect.void)
+
   /** Removes a shape in this turn; what it leaves behind is cleared up afterwards. False when it was removed before. */
   const unsafeRemove = (entry: ShapeEntry): boolean => {
     if (!shapes.remove(entry)) return false
     router.remove(entry)
     // With this turn's position or before it: a restart must not find a shape that missed what removed it.
     committer.unsafeEnqueue([{ _tag: "RemoveShape", shape: entry.id }])
+    removing += 1
+    background(Effect.zipRight(committer.flush, Effect.sync(() => removing -= 1)))
     const taking = taken.get(entry)
     background(Effect.zipRight(taking ? Fiber.interrupt(taking) : Effect.void, consumers.stop(entry)))
     return true
@@ -224,6 +234,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     const kept = shapes.byIdentity(identity(definition))
     const entry = kept ?? unsafeCreate(definition, table)
     if (!kept) taken.set(entry, yield* FiberSet.run(snapshotFibers, takeSnapshot(entry, table)))
+    yield* awaitRemovals
     if (entry.stale) {
       entry.schema = schemaOf(definition, table)
       entry.stale = false
