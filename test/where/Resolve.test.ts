@@ -29,6 +29,7 @@ describe("accepted clauses", () => {
     ["id = $1", equality("id", "7"), "7"],
     ["id = $1::int", equality("id", "7"), "7"],
     ["$2 = id", equality("id", "8"), "7", "8"],
+    ["id = $10", equality("id", "10"), "1", "2", "3", "4", "5", "6", "7", "8", "9", "10"],
     ["title = ''", equality("title", "")],
     ["title = 'it''s'", equality("title", "it's")],
     ["title = 'a\\b'", equality("title", "a\\b")],
