@@ -377,3 +377,20 @@ export const start = (
       )
     })
   )
+
+/**
+ * Removes the data in `directory` with what is kept beside it, after stopping the server that may be left on it. Fails with `in_use` while the
+ * process that started it lives.
+ */
+export const remove = (directory: string): Effect.Effect<void, EmbeddedPostgresError> =>
+  Effect.scoped(Effect.gen(function*() {
+    const data = path.resolve(directory)
+    yield* Owner.claim(`${data}.owner`, data)
+    const real = yield* Effect.promise(() => fs.realpath(data).catch(() => data))
+    yield* Owner.stopPrevious(real, waitUntil)
+    yield* io("not_accessible", `remove ${data}`, async () => {
+      for (const file of [real, data, `${data}.password`, `${data}.log`]) {
+        await fs.rm(file, { recursive: true, force: true })
+      }
+    })
+  }))

@@ -66,17 +66,20 @@ class NegotiatingPool extends pg.Pool {
   }
 
   private async negotiate(): Promise<pg.PoolClient> {
+    const { ssl } = this.options
     try {
       return await super.connect()
     } catch (error) {
-      if (this.onPlaintext === undefined || !this.options.ssl || !withoutTls.test(String(error))) throw error
-      const ssl = this.options.ssl
+      if (this.onPlaintext === undefined || !ssl || !withoutTls.test(String(error))) throw error
+      // Of several that connect at the same time, the first to come here decides for all.
+      const decides = this.options.ssl !== false
       this.options.ssl = false
       try {
         const client = await super.connect()
-        this.onPlaintext()
+        if (decides) this.onPlaintext()
         return client
       } catch (cause) {
+        // Not for want of TLS then: it is tried again the next time.
         this.options.ssl = ssl
         throw cause
       }

@@ -203,6 +203,19 @@ describe("EmbeddedPostgres", () => {
       assert.deepStrictEqual(yield* query(server.url, "SELECT a FROM t"), [{ a: 1 }])
     }))
 
+  it.scopedLive("can be removed, with a server that is left on it, but not from under a living owner", () =>
+    Effect.gen(function*() {
+      const base = yield* temporary
+      const directory = path.join(base, "postgres")
+      const other = yield* otherProcess(directory)
+      assert.strictEqual((yield* Effect.flip(EmbeddedPostgres.remove(directory))).reason, "in_use")
+      other.child.kill("SIGKILL")
+      yield* Effect.promise(() => other.exited)
+      yield* EmbeddedPostgres.remove(directory)
+      assert.isFalse(alive(other.serverPid))
+      assert.deepStrictEqual(yield* Effect.promise(() => fs.readdir(base)), [])
+    }))
+
   it.scopedLive("stops with a process that just exits, and not by an interrupt that reaches the process group before us", () =>
     Effect.gen(function*() {
       const directory = path.join(yield* temporary, "postgres")

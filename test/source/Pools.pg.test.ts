@@ -191,6 +191,14 @@ describe("Pools", () => {
           )
           assert.deepStrictEqual(result, ["false", false], mode)
         }
+        const many = yield* Effect.flatMap(Database, (database) =>
+          Effect.all(
+            Array.from({ length: 20 }, () => database.admin.unsafe("SELECT 1 AS a")),
+            { concurrency: "unbounded" }
+          )).pipe(
+            Effect.provide(Pools.layer({ url: withSslMode(db.url, undefined), streamId: "tls" }))
+          )
+        assert.strictEqual(many.length, 20)
         const error = yield* Effect.flip(
           encrypted.pipe(Effect.provide(Pools.layer({ url: withSslMode(db.url, "require"), streamId: "tls" })))
         )

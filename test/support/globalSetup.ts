@@ -16,9 +16,11 @@ declare module "vitest" {
   }
 }
 
+const PREFIX = "shapelog-test-"
+
 const temporaryDirectory = Effect.acquireRelease(
   Effect.promise(async () => {
-    const directory = await fs.mkdtemp(path.join(tmpdir(), "shapelog-test-"))
+    const directory = await fs.mkdtemp(path.join(tmpdir(), PREFIX))
     // The account that Postgres runs as, when we are root, must pass through.
     await fs.chmod(directory, 0o755)
     return directory
@@ -26,12 +28,33 @@ const temporaryDirectory = Effect.acquireRelease(
   (directory) => Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))
 )
 
+/** What earlier runs that were killed have left. */
+const sweep = Effect.gen(function*() {
+  const names = yield* Effect.promise(() => fs.readdir(tmpdir()))
+  for (const name of names.filter((name) => name.startsWith(PREFIX))) {
+    const directory = path.join(tmpdir(), name)
+    // One without an owner's note may just be starting.
+    if (!(yield* Effect.promise(() => fs.stat(path.join(directory, "postgres.owner")).then(() => true, () => false)))) {
+      continue
+    }
+    yield* EmbeddedPostgres.remove(path.join(directory, "postgres")).pipe(
+      Effect.zipRight(Effect.promise(() => fs.rm(directory, { recursive: true, force: true }))),
+      // Its run is still going on.
+      Effect.catchTag("EmbeddedPostgresError", (error) => error.reason === "in_use" ? Effect.void : Effect.fail(error))
+    )
+  }
+})
+
 export default async function setup(project: TestProject) {
   const given = process.env.TEST_DATABASE_URL
   if (given) {
     project.provide("postgresUrl", given)
     return
   }
+  await Effect.runPromise(sweep)
+  // The server is told to stop when this process exits; by default a signal ends it without an exit.
+  const exit = () => process.exit(143)
+  process.once("SIGTERM", exit).once("SIGHUP", exit)
   const scope = await Effect.runPromise(Scope.make())
   const server = await temporaryDirectory.pipe(
     Effect.flatMap((directory) =>
