@@ -75,3 +75,14 @@ export const server = Effect.fnUntraced(function*(settings: Partial<HttpSettings
     })
   return { fake, routes: service, port, request }
 })
+
+/** Completes when the condition holds; for what nobody tells of. */
+export const eventually = (condition: () => boolean): Effect.Effect<void> =>
+  Effect.async((resume) => {
+    const look = () => {
+      if (condition()) resume(Effect.void)
+      else handle = setImmediate(look)
+    }
+    let handle = setImmediate(look)
+    return Effect.sync(() => clearImmediate(handle))
+  })
