@@ -65,6 +65,9 @@ const firstAfter = (encoded: Buffer, after: LogOffset): number => {
   return low
 }
 
+/** Offset of the first entry of an encoded block. */
+export const firstOf = (encoded: Buffer): LogOffset => entryOffset(encoded, 0)
+
 /** Offset of the last entry of an encoded block. */
 export const lastOf = (encoded: Buffer): LogOffset => entryOffset(encoded, encoded.readUInt32BE(0) - 1)
 

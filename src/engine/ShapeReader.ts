@@ -11,6 +11,7 @@ import * as LogBlock from "../domain/LogBlock.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { ShapeStorage } from "../storage/ShapeStorage.ts"
+import * as BlockCache from "./BlockCache.ts"
 import type { Registry } from "./Consumer.ts"
 import { readTail, type Tail } from "./ShapeBuffer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
@@ -18,6 +19,9 @@ import type { LogBody, LogSlice } from "./ShapeEngine.ts"
 
 /** Most bytes of one piece of a body. */
 export const PIECE_BYTES = 64 * 1024
+
+/** Bytes of log blocks that are kept for the next readers. */
+const CACHE_BYTES = 16 * 1024 * 1024
 
 export interface ReaderContext {
   readonly registry: Registry
@@ -44,6 +48,14 @@ interface Piece {
 
 const nothing: LogBody = { pull: Effect.succeedNone, ready: [] }
 
+const pieceOf = (block: Buffer, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Piece => {
+  const bytes = LogBlock.slice(block, after, upTo)
+  return {
+    bytes: bytes.length === 0 ? [] : split(bytes),
+    last: LogOffset.min(LogBlock.lastOf(block), upTo)
+  }
+}
+
 const split = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
   if (bytes.length <= PIECE_BYTES) return [bytes]
   const parts: Array<Uint8Array> = []
@@ -68,6 +80,7 @@ const bodyOf = (next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadE
 }
 
 export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReader => {
+  const cache = BlockCache.make(CACHE_BYTES)
   const gone = (entry: ShapeEntry) => new ShapeGone({ handle: entry.handle })
 
   const bufferOf = (entry: ShapeEntry) => Effect.map(Ref.get(registry), HashMap.get(entry.handle))
@@ -83,18 +96,27 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     Effect.map(tailOf(entry), (tail) => (Option.isSome(tail) ? tail.value.end : entry.head.end))
 
   // --- Live log ---
-  /** The next piece from the store. */
+  const cachedPiece = (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Piece | undefined => {
+    const block = cache.get(entry.id, after)
+    return block && pieceOf(block, after, upTo)
+  }
+
+  /** The next piece from the store, or from what was read of it lately. */
   const stored = (
     entry: ShapeEntry,
     after: LogOffset.LogOffset,
     upTo: LogOffset.LogOffset
   ): Effect.Effect<Piece, ReadError> =>
-    Effect.flatMap(storage.logBlock(entry.id, after), (block) => {
-      if (Option.isNone(block)) return Effect.fail(gone(entry))
-      const bytes = LogBlock.slice(block.value, after, upTo)
-      // Nothing up to the end that was announced: the log is not what it was when the read began.
-      if (bytes.length === 0) return Effect.fail(gone(entry))
-      return Effect.succeed({ bytes: split(bytes), last: LogOffset.min(LogBlock.lastOf(block.value), upTo) })
+    Effect.suspend(() => {
+      const cached = cache.get(entry.id, after)
+      if (cached) return Effect.succeed(pieceOf(cached, after, upTo))
+      return Effect.flatMap(storage.logBlock(entry.id, after), (block) => {
+        if (Option.isNone(block)) return Effect.fail(gone(entry))
+        cache.set(entry.id, after, block.value)
+        const piece = pieceOf(block.value, after, upTo)
+        // Nothing up to the end that was announced: the log is not what it was when the read began.
+        return piece.bytes.length === 0 ? Effect.fail(gone(entry)) : Effect.succeed(piece)
+      })
     })
 
   /** The next piece: from the buffer, and from the store when the buffer does not have it or is gone. */
@@ -129,8 +151,8 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
       )
       // What is small and in memory needs no cursor.
       const small = Option.flatMap(tail, (tail) => readTail(tail, after, upTo, PIECE_BYTES))
-      const ready = Option.isSome(small) && LogOffset.equals(small.value.last, upTo) ? small.value.bytes : undefined
-      return { pull: bodyOf(next), ready }
+      const piece = Option.isSome(small) ? small.value : cachedPiece(entry, after, upTo)
+      return { pull: bodyOf(next), ready: piece && LogOffset.equals(piece.last, upTo) ? piece.bytes : undefined }
     })
 
   /** Where the chunk that `after` lies in ends; the log's end for the open chunk. */
