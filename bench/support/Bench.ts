@@ -26,7 +26,7 @@ export interface Bench {
       readonly databaseUrl: string
       readonly storage?: string
       readonly keepSlot?: boolean
-      readonly onSpawn?: (pid: number) => void
+      readonly onFollowing?: (pid: number) => void
     },
     use: (server: Server.Server) => Promise<A>
   ) => Promise<A>
@@ -73,7 +73,7 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
     return made
   }
 
-  const withServer: Bench["withServer"] = async ({ databaseUrl, keepSlot, label, onSpawn, storage }, use) => {
+  const withServer: Bench["withServer"] = async ({ databaseUrl, keepSlot, label, onFollowing, storage }, use) => {
     const directory = storage ?? scratch("storage")
     const server = await Server.start({
       databaseUrl,
@@ -81,7 +81,7 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
       logFile,
       profiles,
       label,
-      ...(onSpawn && { onSpawn })
+      ...(onFollowing && { onFollowing })
     })
     try {
       return await use(server)

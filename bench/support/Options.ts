@@ -13,8 +13,6 @@ export interface Options {
   readonly profile: boolean
   /** Rows of the table that is synced. */
   readonly rows: number
-  /** Rows that the one big transaction updates. */
-  readonly updatedRows: number
   /** Single-row transactions of the backlog. */
   readonly transactions: number
   /** Requests of one round of small responses. */
@@ -48,7 +46,6 @@ export const parse = (args: ReadonlyArray<string>): Options => {
     seconds: number("seconds", values.seconds, quick ? 5 : 20),
     profile,
     rows,
-    updatedRows: rows,
     transactions: number("transactions", values.transactions, quick ? 50_000 : 500_000),
     requests: quick ? 20_000 : 100_000
   }

@@ -34,8 +34,10 @@ export const summary = (file: string): ReadonlyArray<string> => {
     times.set(name, (times.get(name) ?? 0) + timeDeltas[i]!)
   })
   const all = [...times.values()].reduce((sum, time) => sum + time, 0)
-  const idle = times.get("(idle)") ?? 0
+  // Starting the profiler is not the server's work.
+  const idle = (times.get("(idle)") ?? 0) + (times.get("dispatch") ?? 0)
   times.delete("(idle)")
+  times.delete("dispatch")
   const busy = all - idle
   const top = [...times].sort((a, b) => b[1] - a[1]).slice(0, LINES)
   return [

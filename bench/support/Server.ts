@@ -39,8 +39,8 @@ export interface ServerOptions {
   /** Where to write CPU profiles to, if anywhere. */
   readonly profiles?: string | undefined
   readonly label: string
-  /** Called with the process, before it is ready. */
-  readonly onSpawn?: (pid: number) => void
+  /** Called when it begins to follow the slot; with it begins what `measure` measures. Without this, `measure` begins when called. */
+  readonly onFollowing?: (pid: number) => void
 }
 
 const SAMPLE_MILLIS = 20
@@ -57,8 +57,8 @@ const freePort = () =>
     })
   })
 
-/** The command line of the product; while there is none, a main of the benchmark's own. */
-const entry = () => [Processes.repository("src/main.ts"), Processes.repository("bench/smoke.ts")].find(fs.existsSync)!
+/** The product's main; `BENCH_ENTRY` names another, such as a compiled one. */
+const entry = () => process.env.BENCH_ENTRY ?? Processes.repository("src/main.ts")
 
 const spawnServer = (options: ServerOptions, port: number): ChildProcess =>
   Processes.spawnScript(entry(), {
@@ -70,9 +70,7 @@ const spawnServer = (options: ServerOptions, port: number): ChildProcess =>
       SHAPELOG_PORT: String(port),
       SHAPELOG_STORAGE_DIR: options.storage,
       SHAPELOG_INSECURE: "true",
-      SHAPELOG_LOG_LEVEL: "info",
-      PORT: String(port),
-      STORE: options.storage
+      SHAPELOG_LOG_LEVEL: "info"
     }
   })
 
@@ -82,24 +80,6 @@ export const start = async (options: ServerOptions): Promise<Server> => {
   const port = await freePort()
   const child = spawnServer(options, port)
   const pid = child.pid!
-  options.onSpawn?.(pid)
-  const log = fs.createWriteStream(options.logFile, { flags: "a" })
-  let followingAt: bigint | undefined
-  const onOutput = (chunk: Buffer) => {
-    log.write(chunk)
-    if (followingAt === undefined && chunk.includes("following slot")) followingAt = process.hrtime.bigint()
-  }
-  child.stdout!.on("data", onOutput)
-  child.stderr!.on("data", onOutput)
-  child.once("exit", () => log.end())
-
-  await Processes.until(START_MILLIS, `the server's start (see ${options.logFile})`, async () => {
-    if (Processes.hasEnded(child)) throw new Error(`the server ended at its start: see ${options.logFile}`)
-    const health = await fetch(`http://127.0.0.1:${port}/v1/health`).catch(() => undefined)
-    await health?.arrayBuffer()
-    return health?.status === 200 && followingAt !== undefined ? true : undefined
-  })
-
   const tell = (command: Command) =>
     Processes.within(
       60_000,
@@ -112,9 +92,9 @@ export const start = async (options: ServerOptions): Promise<Server> => {
 
   const measure = async () => {
     const profile = options.profiles
-    await tell({ _tag: "Begin", profile: profile !== undefined })
     Processes.resetPeak(pid)
     const before = Processes.cpu(pid)
+    await tell({ _tag: "Begin", profile: profile !== undefined })
     let peakAnonymous = 0
     const sample = () => {
       if (!Processes.hasEnded(child)) peakAnonymous = Math.max(peakAnonymous, Processes.memory(pid).anonymous)
@@ -140,6 +120,28 @@ export const start = async (options: ServerOptions): Promise<Server> => {
     return { end }
   }
 
+  const log = fs.createWriteStream(options.logFile, { flags: "a" })
+  let followingAt: bigint | undefined
+  let early: ReturnType<Server["measure"]> | undefined
+  const onOutput = (chunk: Buffer) => {
+    log.write(chunk)
+    if (followingAt !== undefined || !chunk.includes("following slot")) return
+    followingAt = process.hrtime.bigint()
+    if (options.onFollowing === undefined) return
+    early = measure()
+    options.onFollowing(pid)
+  }
+  child.stdout!.on("data", onOutput)
+  child.stderr!.on("data", onOutput)
+  child.once("exit", () => log.end())
+
+  await Processes.until(START_MILLIS, `the server's start (see ${options.logFile})`, async () => {
+    if (Processes.hasEnded(child)) throw new Error(`the server ended at its start: see ${options.logFile}`)
+    const health = await fetch(`http://127.0.0.1:${port}/v1/health`).catch(() => undefined)
+    await health?.arrayBuffer()
+    return health?.status === 200 && followingAt !== undefined ? true : undefined
+  })
+
   const stop = async () => {
     child.kill("SIGTERM")
     await Processes.within(STOP_MILLIS, "the server's stop", Processes.exited(child)).catch((error: Error) => {
@@ -149,5 +151,5 @@ export const start = async (options: ServerOptions): Promise<Server> => {
     })
   }
 
-  return { port, pid, rssAtStart: Processes.memory(pid).rss, followingAt: () => followingAt!, measure, stop }
+  return { port, pid, rssAtStart: Processes.memory(pid).rss, followingAt: () => followingAt!, measure: () => early ?? measure(), stop }
 }

@@ -3,7 +3,9 @@
  * `begin` and an `end` from the parent. Ends the server when the benchmark is gone.
  */
 import { writeFileSync } from "node:fs"
+import { type Profiler } from "node:inspector"
 import { Session } from "node:inspector/promises"
+import { findSourceMap, type SourceMapping } from "node:module"
 import { monitorEventLoopDelay } from "node:perf_hooks"
 
 export type Command =
@@ -34,6 +36,18 @@ const begin = async (profile: boolean) => {
   process.send?.({ _tag: "Begun" })
 }
 
+/** With the places of functions as in the sources. */
+const mapped = ({ nodes, ...rest }: Profiler.Profile) => ({
+  ...rest,
+  nodes: nodes.map((node) => {
+    const { columnNumber, lineNumber, url } = node.callFrame
+    const found: Partial<SourceMapping> = (url === "" ? undefined : findSourceMap(url)?.findEntry(lineNumber, columnNumber)) ?? {}
+    return found.originalLine === undefined
+      ? node
+      : { ...node, callFrame: { ...node.callFrame, lineNumber: found.originalLine } }
+  })
+})
+
 const end = async (profileFile: string | undefined) => {
   delay.disable()
   const late = (nanos: number) => (Number.isFinite(nanos) ? Math.max(0, nanos / 1e6 - RESOLUTION) : 0)
@@ -46,7 +60,7 @@ const end = async (profileFile: string | undefined) => {
   if (profileFile !== undefined) {
     const { profile } = await inspector.post("Profiler.stop")
     inspector.disconnect()
-    writeFileSync(profileFile, JSON.stringify(profile))
+    writeFileSync(profileFile, JSON.stringify(mapped(profile)))
   }
   process.send?.(answer)
 }

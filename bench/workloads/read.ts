@@ -11,12 +11,26 @@ import * as path from "node:path"
 import type { Bench } from "../support/Bench.ts"
 import * as RawServer from "../support/RawServer.ts"
 import { atLeast, type Figure, MB, median, type Report, usageFigures } from "../support/Report.ts"
+import type { Usage } from "../support/Server.ts"
 import * as Worker from "../support/Worker.ts"
 import type * as Follow from "../support/workers/follow.ts"
 
 const LIMIT = 300_000
 const SHAPE = "/v1/shape?table=items"
 const CLIENTS = [1, 16]
+
+/** The same work by the bare server. */
+interface RawResult {
+  readonly read: Follow.Result
+  readonly cpuSeconds: number
+}
+
+interface Result {
+  readonly read: Follow.Result
+  readonly usage: Usage
+  readonly pieces: RawResult
+  readonly whole: RawResult
+}
 
 export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
   const { rows, runs } = bench.options
@@ -30,8 +44,7 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
     await follow(server.port, 1, 1)
     const recording = await RawServer.record({ port: server.port, file: path.join(bench.scratch("record"), "bodies"), shape: SHAPE })
 
-    /** The same work by the bare server. */
-    const raw = async (clients: number, rounds: number, inPieces: boolean) => {
+    const raw = async (clients: number, rounds: number, inPieces: boolean): Promise<RawResult> => {
       const server = await RawServer.start(recording, inPieces)
       try {
         await follow(server.port, clients, 1)
@@ -48,7 +61,7 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
       // One client alone is soon done: several times, so that the time is more than its noise.
       const rounds = clients === 1 ? (bench.options.quick ? 10 : 3) : 1
       await follow(server.port, clients, 1)
-      const results = []
+      const results: Array<Result> = []
       for (let i = 1; i <= runs; i++) {
         bench.progress(`read with ${clients} clients ${i}/${runs}`)
         const pieces = await raw(clients, rounds, true)
@@ -59,14 +72,14 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
         if (read.bytes !== pieces.read.bytes) throw new Error("the bare server sent something else than ours")
         results.push({ read, usage, pieces, whole })
       }
-      const rate = (pick: (result: typeof results[number]) => { readonly bytes: number; readonly wallMillis: number }) =>
+      const rate = (pick: (result: Result) => { readonly bytes: number; readonly wallMillis: number }) =>
         median(results.map((result) => pick(result).bytes / MB / pick(result).wallMillis * 1000))
       const ours = rate(({ read }) => read)
       const pieces = rate(({ pieces }) => pieces.read)
       const whole = rate(({ whole }) => whole.read)
       const perCpu = median(results.map(({ read, usage }) => read.bytes / MB / usage.cpuSeconds))
       const rawPerCpu = median(results.map(({ pieces }) => pieces.read.bytes / MB / pieces.cpuSeconds))
-      const busy = (pick: (result: typeof results[number]) => Follow.Result) => 100 * median(results.map((result) => pick(result).busy))
+      const busy = (pick: (result: Result) => Follow.Result) => 100 * median(results.map((result) => pick(result).busy))
       const figures: ReadonlyArray<Figure> = [
         {
           what: "read; limit: node:http, same pieces",
