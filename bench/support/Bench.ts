@@ -45,7 +45,10 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
   // The account that Postgres runs as, when we are root, must pass through.
   await fsPromises.chmod(directory, 0o755)
   const profiles = options.profile ? path.join(outDirectory, "profiles") : undefined
-  if (profiles !== undefined) fs.mkdirSync(profiles, { recursive: true })
+  if (profiles !== undefined) {
+    fs.rmSync(profiles, { recursive: true, force: true })
+    fs.mkdirSync(profiles, { recursive: true })
+  }
 
   const postgres = await Database.startPostgres(directory).catch(async (error: unknown) => {
     await fsPromises.rm(directory, { recursive: true, force: true })

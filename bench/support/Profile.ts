@@ -21,12 +21,19 @@ const place = (url: string): string =>
     ? path.relative(process.cwd(), fileURLToPath(url.split("?")[0]!)).replace(/^.*node_modules\//, "")
     : url
 
+/** What stands in that line of a file of ours: arrow functions have no name in a profile. */
+const sourceLine = (url: string, line: number): string => {
+  if (!url.startsWith("file:") || url.includes("node_modules")) return ""
+  const text = fs.readFileSync(fileURLToPath(url.split("?")[0]!), "utf8").split("\n")[line]
+  return text === undefined ? "" : `  | ${text.trim().slice(0, 60)}`
+}
+
 /** Top functions by the time in themselves, as lines of text; percentages are of the time that was not idle. */
 export const summary = (file: string): ReadonlyArray<string> => {
   const { nodes, samples, timeDeltas } = JSON.parse(fs.readFileSync(file, "utf8")) as Profile
   const names = new Map(nodes.map(({ callFrame: { functionName, lineNumber, url }, id }) => [
     id,
-    `${functionName || "(anonymous)"}${url ? `  ${place(url)}:${lineNumber + 1}` : ""}`
+    `${functionName || "(anonymous)"}${url ? `  ${place(url)}:${lineNumber + 1}${sourceLine(url, lineNumber)}` : ""}`
   ]))
   const times = new Map<string, number>()
   samples.forEach((id, i) => {
