@@ -78,11 +78,7 @@ export interface Resolved {
   readonly table: TableInfo
 }
 
-/**
- * What the request means on a server of this version (`server_version_num`). Fails with `InvalidRequest` for the first thing that is wrong with it.
- */
-export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
-  const info = yield* table(request.table)
+const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo, serverVersion: number) {
   const columns = yield* Either.mapLeft(selectedColumns(info, request.columns, serverVersion), invalid("columns"))
   const definition: ShapeDefinition = {
     tableOid: info.oid,
@@ -98,4 +94,19 @@ export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, server
   }
   const resolved: Resolved = { definition, table: info }
   return resolved
+})
+
+/**
+ * What the request means on a server of this version (`server_version_num`). Fails with `InvalidRequest` for the first thing that is wrong with it,
+ * by what the catalog says now: what is remembered of the table may be from before it was altered.
+ */
+export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
+  const info = yield* table(request.table)
+  return yield* define(request, info, serverVersion).pipe(
+    Effect.catchTag("InvalidRequest", () =>
+      Effect.flatMap(Catalog, (catalog) => catalog.forget(info.oid)).pipe(
+        Effect.zipRight(table(request.table)),
+        Effect.flatMap((current) => define(request, current, serverVersion))
+      ))
+  )
 })
