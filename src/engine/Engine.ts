@@ -36,6 +36,16 @@ export class EngineFailure
   extends Context.Tag("shapelog/engine/EngineFailure")<EngineFailure, Effect.Effect<never, ReplicationError>>()
 {}
 
+/** What the engine holds at the moment: for metrics, and to see that nothing is left over. */
+export class EngineGauges extends Context.Tag("shapelog/engine/EngineGauges")<EngineGauges, {
+  /** Bytes counted against `memoryBytes`. */
+  readonly memoryBytes: () => number
+  readonly shapes: () => number
+  readonly consumers: () => number
+  /** Snapshots that are being taken or wait to be. */
+  readonly snapshots: () => number
+}>() {}
+
 export interface EngineOptions {
   /** Bytes of JSON after which a chunk of a log or snapshot is closed. */
   readonly chunkBytes: number
@@ -352,7 +362,16 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     remove: (handle) =>
       withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))
   })
-  return Context.make(ShapeEngine, engine).pipe(Context.add(EngineFailure, Deferred.await(failed)))
+  const gauges = EngineGauges.of({
+    memoryBytes: budget.used,
+    shapes: shapes.size,
+    consumers: consumers.active,
+    snapshots: () => taken.size
+  })
+  return Context.make(ShapeEngine, engine).pipe(
+    Context.add(EngineFailure, Deferred.await(failed)),
+    Context.add(EngineGauges, gauges)
+  )
 })
 
 const describe = ({ schema, table, where }: ShapeDefinition): string =>
@@ -364,7 +383,7 @@ const schemaOf = (definition: ShapeDefinition, table: TableInfo): string =>
 export const layer = (
   options: EngineOptions
 ): Layer.Layer<
-  ShapeEngine | EngineFailure,
+  ShapeEngine | EngineFailure | EngineGauges,
   StorageError,
   Catalog | Publication | ReplicationStream | ShapeStorage | SnapshotQuery
 > => Layer.scopedContext(make(options))

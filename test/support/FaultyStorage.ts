@@ -38,7 +38,7 @@ export interface Gate {
   readonly stopped: (n: number) => Effect.Effect<void>
 }
 
-const makeGate = (): { readonly gate: Gate; readonly pass: Effect.Effect<void> } => {
+export const makeGate = (): { readonly gate: Gate; readonly pass: Effect.Effect<void> } => {
   const latch = Effect.unsafeMakeLatch(true)
   const stops = makeTally()
   let isOpen = true
