@@ -8,7 +8,7 @@
  * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being sent at the
  *   deadline is cut off.
  */
-import { Context, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
+import { Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { HttpOptions } from "./HttpOptions.ts"
@@ -42,6 +42,8 @@ const TURN = 1_048_576
 export class NodeServer extends Context.Tag("shapelog/http/NodeServer")<NodeServer, {
   /** The address that is listened on; its port is the real one. */
   readonly address: AddressInfo
+  /** Number of open connections. */
+  readonly connections: Effect.Effect<number>
 }>() {
   /** Listens until released. */
   static readonly layer: Layer.Layer<NodeServer, ListenFailed, ShapeRoutes | HttpOptions> = Layer.scoped(
@@ -162,11 +164,16 @@ const make = Effect.gen(function*() {
     }
   }
 
+  /** Requests that wait behind another, by connection. */
   const waiting = new WeakMap<Socket, number>()
+
+  /** Connections that have not sent a request yet: Node does not count them as idle. */
+  const fresh = new Set<Socket>()
 
   const server = Http.createServer(
     { keepAliveTimeout: options.keepAliveTimeoutMs, maxHeaderSize: MAX_HEADERS, noDelay: true },
     (req, res) => {
+      fresh.delete(req.socket)
       if (res.socket !== null) return serve(req, res)
       // Behind another response on the same connection.
       const behind = (waiting.get(req.socket) ?? 0) + 1
@@ -181,6 +188,11 @@ const make = Effect.gen(function*() {
       })
     }
   )
+
+  server.on("connection", (socket) => {
+    fresh.add(socket)
+    socket.once("close", () => fresh.delete(socket))
+  })
 
   // --- Lifetime ---
 
@@ -197,17 +209,19 @@ const make = Effect.gen(function*() {
     () =>
       Effect.gen(function*() {
         isDraining = true
-        const closed = Effect.async<void>((resume) => {
-          server.close(() => resume(Effect.void))
-        })
-        const draining = yield* Effect.fork(closed)
+        const closed = yield* Deferred.make<void>()
+        server.close(() => Deferred.unsafeDone(closed, Effect.void))
         yield* routes.drain
         server.closeIdleConnections()
-        const inTime = yield* Effect.timeoutOption(draining.await, options.drainTimeoutMs)
+        for (const socket of fresh) socket.destroy()
+        const inTime = yield* Effect.timeoutOption(
+          Effect.interruptible(Deferred.await(closed)),
+          options.drainTimeoutMs
+        )
         if (Option.isSome(inTime)) return
         yield* Effect.logWarning("connections still open at the deadline are cut off")
         server.closeAllConnections()
-        yield* draining.await
+        yield* Deferred.await(closed)
       })
   )
   server.on("error", (cause) => runFork(Effect.logError("the HTTP server reports an error", cause)))
@@ -216,7 +230,12 @@ const make = Effect.gen(function*() {
   if (address === null || typeof address === "string") {
     return yield* Effect.dieMessage("a server that listens on a port has an address")
   }
-  return NodeServer.of({ address })
+  return NodeServer.of({
+    address,
+    connections: Effect.async((resume) => {
+      server.getConnections((error, count) => resume(error === null ? Effect.succeed(count) : Effect.die(error)))
+    })
+  })
 })
 
 const hasBody = ({ headers }: Http.IncomingMessage): boolean =>

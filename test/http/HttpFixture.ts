@@ -45,7 +45,7 @@ export const routes = Effect.fnUntraced(function*(settings: Partial<HttpSettings
 export const server = Effect.fnUntraced(function*(settings: Partial<HttpSettings> = {}) {
   const { context, fake, routes: service } = yield* routes({ port: 0, host: "127.0.0.1", ...settings })
   const listening = yield* Layer.build(Layer.provide(NodeServer.layer, Layer.succeedContext(context)))
-  const { port } = Context.get(listening, NodeServer).address
+  const { address: { port }, connections } = Context.get(listening, NodeServer)
   const agent = yield* Effect.acquireRelease(
     Effect.sync(() => new Http.Agent({ keepAlive: true })),
     (agent) => Effect.sync(() => agent.destroy())
@@ -73,7 +73,7 @@ export const server = Effect.fnUntraced(function*(settings: Partial<HttpSettings
       outgoing.end(options.body)
       return Effect.sync(() => outgoing.destroy())
     })
-  return { fake, routes: service, port, request }
+  return { fake, routes: service, port, connections, request }
 })
 
 /** Completes when the condition holds; for what nobody tells of. */
