@@ -42,6 +42,8 @@ export interface Scenario {
   ) => Client
   /** The rows of a statement, with the server's display settings. */
   readonly select: (sql: string) => Promise<ReadonlyArray<Values>>
+  /** Waits until a follower that follows has the rows of the statement. */
+  readonly followed: (follower: Follower, sql: string) => Promise<void>
   /** Fails unless the followed rows are those of the statement. */
   readonly same: (rows: Iterable<Values>, sql: string, message?: string) => Promise<void>
 }
@@ -187,12 +189,18 @@ const open = Effect.fnUntraced(function*(options: ScenarioOptions) {
     return { ...promises(on), pid: on.pid, close }
   }
   let reader: Sql | undefined
-  const select = async (sql: string): Promise<ReadonlyArray<Values>> => {
-    if (!reader) {
-      reader = await session()
-      await reader.exec(DISPLAY_SETTINGS)
-    }
-    return reader.query(sql)
+  let last: Promise<unknown> = Promise.resolve()
+  /** One after another, as they share a session. */
+  const select = (sql: string): Promise<ReadonlyArray<Values>> => {
+    const rows = last.then(async () => {
+      if (!reader) {
+        reader = await session()
+        await reader.exec(DISPLAY_SETTINGS)
+      }
+      return reader.query(sql)
+    })
+    last = rows.catch(() => undefined)
+    return rows
   }
   const scenario: Scenario = {
     db: { ...promises(database), url: database.url, name: database.name, urlOf: database.urlOf, session },
@@ -209,6 +217,11 @@ const open = Effect.fnUntraced(function*(options: ScenarioOptions) {
       return client
     },
     select,
+    followed: async (follower, sql) => {
+      const expected = JSON.stringify(sorted(await select(sql)))
+      await follower.until(({ rows, upToDate }) =>
+        upToDate && JSON.stringify(sorted(rows.values())) === expected, `${sql}: ${expected.slice(0, 1000)}`)
+    },
     same: async (rows, sql, message) => assert.deepEqual(sorted(rows), sorted(await select(sql)), message ?? sql)
   }
   return { scenario, servers }
