@@ -27,8 +27,6 @@ export interface CollectorContext {
   readonly budget: MemoryBudget
   /** A table's definition has come down the stream: removes the shapes that it no longer fits, and learns what is above the table. */
   readonly onRelation: (relation: Relation) => Effect.Effect<void>
-  /** A shape's log can't be continued: it is removed, in this turn. */
-  readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
 }
 
 export interface Collector {
@@ -65,7 +63,7 @@ const RECENT = 1 << 16
 interface MutableFragment extends Fragment {
   readonly changes: Array<RowChange>
   readonly actions: Array<Action>
-  truncated: boolean
+  broken: string | undefined
   commit: boolean
 }
 
@@ -137,7 +135,7 @@ export const make = (context: CollectorContext): Collector => {
     part.bytes += bytes
     const last = part.fragments[part.fragments.length - 1]
     if (last?.transaction === transaction) return last
-    const fragment: MutableFragment = { transaction, changes: [], actions: [], truncated: false, commit: false }
+    const fragment: MutableFragment = { transaction, changes: [], actions: [], broken: undefined, commit: false }
     part.fragments.push(fragment)
     return fragment
   }
@@ -151,8 +149,13 @@ export const make = (context: CollectorContext): Collector => {
     fragment.actions.push(action)
     arriving.shapes.add(entry)
   }
-  const lost = (entry: ShapeEntry) =>
-    context.unsafeRotate(entry, "a change came without its old row: the table's replica identity is not FULL")
+  /** For the consumer to decide: a new shape's snapshot may have seen the transaction. */
+  const lost = (entry: ShapeEntry) => {
+    if (!arriving || entry.removed) return
+    fragmentOf(entry, arriving.transaction, 0).broken =
+      "a change came without its old row: the table's replica identity is not FULL"
+    arriving.shapes.add(entry)
+  }
 
   const takeRow = (message: RowMessage) => {
     if (!arriving) throw new Error("a row change came outside of a transaction")
@@ -170,7 +173,7 @@ export const make = (context: CollectorContext): Collector => {
     if (arriving.skip) return
     for (const relation of relations) {
       for (const entry of router.shapesOf(relation.oid)) {
-        fragmentOf(entry, arriving.transaction, 0).truncated = true
+        fragmentOf(entry, arriving.transaction, 0).broken = "its table was truncated"
         arriving.shapes.add(entry)
       }
     }

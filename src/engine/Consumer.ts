@@ -27,8 +27,8 @@ export interface Fragment {
   readonly changes: ReadonlyArray<RowChange>
   /** What each change means for this shape. */
   readonly actions: ReadonlyArray<Action>
-  /** The table was emptied in it: the log can't say so, the shape is rotated. */
-  readonly truncated: boolean
+  /** Why the log can't go on with it, if so: the table was emptied, or the stream does not say enough. The shape is rotated. */
+  readonly broken: string | undefined
   /** The transaction ends with this fragment. */
   readonly commit: boolean
 }
@@ -177,8 +177,8 @@ export const acquire = Effect.fnUntraced(function*(
     }
     if (!open.skip) {
       const { actions, changes } = fragment
-      if (fragment.truncated) {
-        context.unsafeRotate(entry, "its table was truncated")
+      if (fragment.broken !== undefined) {
+        context.unsafeRotate(entry, fragment.broken)
         return undefined
       }
       for (let i = 0; i < changes.length; i++) {

@@ -174,6 +174,22 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   if (stored.unfinished) yield* committer.flush
 
   // --- Collector ---
+  /** A partition that was attached after its shapes were made, or a table that somebody has altered, may lack REPLICA IDENTITY FULL. */
+  const republish = (relation: Relation): Effect.Effect<void> =>
+    Effect.forEach(
+      new Set(router.shapesOf(relation.oid).map(({ definition }) => definition.tableOid)),
+      (oid) =>
+        Effect.flatMap(
+          catalog.tableByOid(oid),
+          Option.match({ onNone: () => Effect.void, onSome: publication.ensure })
+        ),
+      { discard: true }
+    ).pipe(
+      Effect.catchAll((error) =>
+        Effect.logWarning(`${relation.schema}.${relation.name} is followed without REPLICA IDENTITY FULL`, error)
+      )
+    )
+
   /** What stands above a table, and which of the shapes that follow it no longer fit it. */
   const onRelation = (relation: Relation): Effect.Effect<void> =>
     Effect.gen(function*() {
@@ -184,12 +200,13 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         if (fitsRelation(entry.definition, relation)) entry.stale = true
         else unsafeRotate(entry, "its table was altered")
       }
+      if (relation.replicaIdentity !== "f") background(republish(relation))
     }).pipe(
       Effect.tapError((error) => Effect.logWarning("the stream waits for the catalog", error)),
       Effect.retry(retryCatalog),
       Effect.orDie
     )
-  const collector = Collector.make({ router, consumers, committer, budget, onRelation, unsafeRotate })
+  const collector = Collector.make({ router, consumers, committer, budget, onRelation })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn)
 
   // --- Snapshots ---

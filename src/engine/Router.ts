@@ -5,7 +5,8 @@
  * Adding and removing a shape costs its terms, a change costs the shapes it concerns; neither depends on how many there are.
  */
 import type { Relation } from "../domain/Relation.ts"
-import { type RowMessage, type Tuple, UNCHANGED } from "../domain/WalMessage.ts"
+import { type Delete, type RowMessage, type Tuple, UNCHANGED, type Update } from "../domain/WalMessage.ts"
+import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
 import { indexTerm, termKey } from "../where/Compile.ts"
 import type { Action } from "./Changes.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
@@ -24,6 +25,19 @@ interface Routes {
 interface Plan {
   readonly version: number
   readonly indexes: ReadonlyArray<{ readonly index: Index; readonly column: number }>
+}
+
+/** Whether a change without the whole old row says enough for a shape that it concerns. */
+const suffices = (shape: ShapeDefinition, message: Update | Delete): boolean => {
+  const { relation } = message
+  const keyIsKnown = shape.keyColumns.every((name) =>
+    relation.columns.some((column) => column.name === name && column.key)
+  )
+  if (!keyIsKnown || shape.replica === "full") return false
+  if (message._tag === "Delete" || message.old === undefined) return true
+  // Part of the identity has changed: if that is the key, the row is inserted anew and needs all its values.
+  const { cols } = message.row
+  return relation.columns.every((_, i) => cols[2 * i + 1] !== UNCHANGED)
 }
 
 export interface Router {
@@ -162,10 +176,13 @@ export const make = (): Router => {
       ]),
     route: (message, found, lost) => {
       const action: Action = message._tag === "Insert" ? "insert" : message._tag === "Update" ? "update" : "delete"
+      const take: typeof found = message._tag === "Insert" || message.oldIsFull
+        ? found
+        : (entry, action) => suffices(entry.definition, message) ? found(entry, action) : lost(entry)
       for (const routes of routesOf(message.relation.oid)) {
-        for (const entry of routes.unconditional) found(entry, action)
+        for (const entry of routes.unconditional) take(entry, action)
         if (routes.indexes.size === 0) continue
-        for (const plan of planOf(routes, message.relation).indexes) routeIndex(message, plan, found, lost)
+        for (const plan of planOf(routes, message.relation).indexes) routeIndex(message, plan, take, lost)
       }
     }
   }
