@@ -61,6 +61,9 @@ export const make = <E, const L extends string>(
     const queues = new Map<L, Queue<E>>()
     let draining = false
 
+    /** Milliseconds on a clock that is never set. */
+    const now = () => Number(clock.unsafeCurrentTimeNanos() / 1_000_000n)
+
     yield* Effect.addFinalizer(() =>
       Fiber.interruptAll(Array.from(groups.values()).flatMap(({ fiber }) => (fiber ? [fiber] : [])))
     )
@@ -107,7 +110,7 @@ export const make = <E, const L extends string>(
           yield* queue.filled.await
           continue
         }
-        const wait = first.value.deadline - clock.unsafeCurrentTimeMillis()
+        const wait = first.value.deadline - now()
         if (wait > 0) {
           yield* Effect.sleep(Math.max(wait, GRANULARITY))
           continue
@@ -138,7 +141,7 @@ export const make = <E, const L extends string>(
             group = { key, held: new Set(), fiber: undefined }
             groups.set(key, group)
           }
-          const held = { group, queue, deadline: clock.unsafeCurrentTimeMillis() + queue.limitMs, resume }
+          const held = { group, queue, deadline: now() + queue.limitMs, resume }
           group.held.add(held)
           queue.held.add(held)
           queue.filled.unsafeOpen()

@@ -15,7 +15,7 @@ export type ResponseBody =
   | { readonly _tag: "None" }
   /** All of it, as a latin-1 string: each character is a byte. In this form Node sends it with the headers in one write. */
   | { readonly _tag: "Latin1"; readonly text: string }
-  /** Pieces to be pulled one by one as the client takes them. When a pull fails, what was sent must not be taken for whole. */
+  /** Pieces to be pulled one by one as the client takes them, once. When a pull fails, what was sent must not be taken for whole. */
   | {
     readonly _tag: "Pieces"
     /** Length of all pieces in bytes, when it is known. */
@@ -49,10 +49,18 @@ const latin1 = (piece: Uint8Array): string =>
 const tail = (control: string | undefined): string => (control === undefined ? "]" : `,${control}]`)
 const onlyTail = (control: string | undefined): ResponseBody => ascii(control === undefined ? "[]" : `[${control}]`)
 
-/** The frame of a body that is in memory. */
-export const ofReady = (pieces: ReadonlyArray<Uint8Array>, control: string | undefined): ResponseBody => {
+const sizeOf = (pieces: ReadonlyArray<Uint8Array>): number => {
   let size = 0
   for (let i = 0; i < pieces.length; i++) size += pieces[i]!.length
+  return size
+}
+
+/** Whether `ofReady` puts the body together, so that the result can be sent more than once. */
+export const isSmall = (pieces: ReadonlyArray<Uint8Array>): boolean => sizeOf(pieces) <= SMALL
+
+/** The frame of a body that is in memory. */
+export const ofReady = (pieces: ReadonlyArray<Uint8Array>, control: string | undefined): ResponseBody => {
+  const size = sizeOf(pieces)
   if (size === 0) return onlyTail(control)
   const end = tail(control)
   if (size <= SMALL) {

@@ -8,7 +8,7 @@
  * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being sent at the
  *   deadline is cut off.
  */
-import { Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
+import { Cause, Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { HttpOptions } from "./HttpOptions.ts"
@@ -154,14 +154,17 @@ const make = Effect.gen(function*() {
         : Effect.flatMap(routes.handle(request), (response) => send(req, res, response))
     )
     const exit = fiber.unsafePoll()
-    if (exit === null) {
-      res.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
-      fiber.addObserver((exit) => {
-        if (Exit.isFailure(exit)) res.destroy()
-      })
-    } else if (Exit.isFailure(exit)) {
-      res.destroy()
-    }
+    if (exit !== null) return ended(res, exit)
+    res.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
+    res.on("error", (cause) => runFork(Effect.logDebug("a response could not be written", cause)))
+    fiber.addObserver((exit) => ended(res, exit))
+  }
+
+  /** A request that ends without a response: its client is gone, or else something is wrong. */
+  const ended = (res: Http.ServerResponse, exit: Exit.Exit<void>) => {
+    if (Exit.isSuccess(exit)) return
+    if (!Cause.isInterrupted(exit.cause)) runFork(Effect.logError("a response could not be sent", exit.cause))
+    res.destroy()
   }
 
   /** Requests that wait behind another, by connection. */
@@ -198,8 +201,7 @@ const make = Effect.gen(function*() {
 
   yield* Effect.acquireRelease(
     Effect.async<void, ListenFailed>((resume) => {
-      const onError = (cause: Error) =>
-        resume(new ListenFailed({ host: options.host, port: options.port, cause }))
+      const onError = (cause: Error) => resume(new ListenFailed({ host: options.host, port: options.port, cause }))
       server.once("error", onError)
       server.listen(options.port, options.host, () => {
         server.off("error", onError)

@@ -61,7 +61,14 @@ const isDefinitionKey = (key: string): boolean => {
 export const forEachPair = <A>(
   query: string,
   into: A,
-  visit: (into: A, key: string | undefined, value: string | undefined, query: string, start: number, end: number) => void
+  visit: (
+    into: A,
+    key: string | undefined,
+    value: string | undefined,
+    query: string,
+    start: number,
+    end: number
+  ) => void
 ): void => {
   let start = 0
   while (start < query.length) {

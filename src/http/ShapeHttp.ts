@@ -6,11 +6,11 @@
  * costs less a request and drains: prefer it where shapes have a port of their own.
  */
 import { HttpLayerRouter, type HttpServerRequest, HttpServerResponse } from "@effect/platform"
-import { Effect, Layer, Option, Stream } from "effect"
+import { Effect, type Layer, Option, Stream } from "effect"
 import { IncomingMessage } from "node:http"
 import type * as LogFrame from "./LogFrame.ts"
-import { ShapeRoutes } from "./ShapeRoutes.ts"
 import type { ShapeResponse } from "./ShapeResponse.ts"
+import { ShapeRoutes } from "./ShapeRoutes.ts"
 
 /**
  * The pieces of a body. The server would end a body that failed as if it were whole (and only the missing `]` would tell), so on

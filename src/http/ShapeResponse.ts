@@ -2,8 +2,8 @@
  * Requests and responses without a server: what the routes take and give. Header names are lower-case; header values are ASCII
  * or were echoed from the request.
  */
-import type { FieldErrors } from "./ShapeParams.ts"
 import * as LogFrame from "./LogFrame.ts"
+import type { FieldErrors } from "./ShapeParams.ts"
 
 export interface HttpRequest {
   readonly method: string
@@ -153,8 +153,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       message: string,
       retryAfterSeconds: number,
       extra: ReadonlyArray<string> = []
-    ): ShapeResponse =>
-      error(request, 503, { message }, ["retry-after", String(retryAfterSeconds), ...extra]),
+    ): ShapeResponse => error(request, 503, { message }, ["retry-after", String(retryAfterSeconds), ...extra]),
 
     /** 500 that says nothing of what happened. */
     internalError: (request: HttpRequest): ShapeResponse => error(request, 500, { error: "Internal server error" }),

@@ -8,11 +8,12 @@
  */
 import { Cause, Context, Effect, Either, Layer } from "effect"
 import { createHash, timingSafeEqual } from "node:crypto"
-import type { DatabaseUnavailable, InvalidRequest, ShapeGone } from "../domain/Errors.ts"
+import type { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import { type EngineStatus, type LogSlice, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
 import * as Cursor from "./Cursor.ts"
+import * as Failures from "./Failures.ts"
 import * as HeldRequests from "./HeldRequests.ts"
 import { HttpOptions } from "./HttpOptions.ts"
 import * as LogFrame from "./LogFrame.ts"
@@ -27,15 +28,14 @@ type Response = ShapeResponse.ShapeResponse
 
 /** Why a request had to wait longer than it may, by what the engine was doing. */
 const notReadyText: Readonly<Record<EngineStatus, string>> = {
-  starting: "Timeout waiting for replication client to be ready. Check that you don't have pending transactions in the " +
+  starting:
+    "Timeout waiting for replication client to be ready. Check that you don't have pending transactions in the " +
     "database. Electric has to wait for all pending transactions to commit or rollback before it can create the " +
     "replication slot.",
   waiting: "Timeout waiting for Postgres lock acquisition",
   active: "Timeout waiting for stack restart",
   stopping: "Timeout waiting for stack restart"
 }
-
-const KNOWN_ERROR = ["electric-internal-known-error", "true"]
 
 /** Whether a live request at `offset` has to wait: the slice ends where the request is, or the log has no live entry yet. */
 const isQuiet = (slice: LogSlice, offset: LogOffset.LogOffset): boolean =>
@@ -50,18 +50,8 @@ const before = ({ op, tx }: LogOffset.LogOffset): LogOffset.LogOffset =>
 
 /** Whether `etag` is among those of an `If-None-Match` header. */
 const isNoneMatch = (given: string | undefined, etag: string): boolean =>
-  given !== undefined && (given === etag || given.split(",").some((each) => each.trim().replaceAll("\"", "") === etag.slice(1, -1)))
-
-/** Messages about a column list that was given as `queryable_columns`. */
-const aboutQueryable = ({ columns, ...others }: InvalidRequest["errors"]): InvalidRequest["errors"] =>
-  columns === undefined ? others : {
-    ...others,
-    queryable_columns: columns.map((message) =>
-      message
-        .replace("The list of columns", "The list of queryable columns")
-        .replace("The following columns are not found", "The following queryable columns are not found")
-    )
-  }
+  given !== undefined &&
+  (given === etag || given.split(",").some((each) => each.trim().replaceAll("\"", "") === etag.slice(1, -1)))
 
 export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeRoutes, {
   /** Answers a request. Interrupting it lets go of everything that waits for it. */
@@ -93,6 +83,7 @@ const make = Effect.gen(function*() {
   const prefix = (yield* random.nextIntBetween(36 ** 7, 36 ** 8)).toString(36)
   const replies = ShapeResponse.make({ version: options.version, requestIdPrefix: prefix })
   const validate = ShapeParams.make()
+  const failed = Failures.make(engine, replies)
   let isDraining = false
 
   // --- Authentication ---
@@ -121,7 +112,7 @@ const make = Effect.gen(function*() {
 
   // --- The log ---
 
-  /** Live responses to the same offset share one body. */
+  /** Live responses to the same offset share one body. Of a long one they share the pieces, which are the engine's. */
   const liveBodies = new RecentMap<LogFrame.ResponseBody>(32)
 
   /** What ends the body of a slice. Of a live response the LSN follows from its offset, so that equal requests have equal bodies. */
@@ -165,21 +156,13 @@ const make = Effect.gen(function*() {
 
   // --- Requests ---
 
-  /** A request for a shape on its way, and how far it has come. */
-  interface Exchange {
-    readonly request: HttpRequest
-    readonly raw: RawQuery
-    params: ShapeParams.ShapeParams | undefined
-    shape: ShapeInfo | undefined
-  }
-
   /** Waits for an engine that is not active, as long as a request may. */
   const awaitReady = (status: EngineStatus): Effect.Effect<boolean> =>
     status === "stopping" ? Effect.succeed(false) : starting.hold("ready", "active", engine.awaitActive)
 
   /** One generator for all of it, because its steps are what a request costs. */
-  const serveShape = Effect.fnUntraced(function*(exchange: Exchange) {
-    const { raw, request } = exchange
+  const serveShape = Effect.fnUntraced(function*(exchange: Failures.Exchange, raw: RawQuery) {
+    const { request } = exchange
     const status = yield* engine.status
     if (status !== "active" && !(yield* awaitReady(status))) {
       return replies.unavailable(request, notReadyText[yield* engine.status], 5)
@@ -236,7 +219,7 @@ const make = Effect.gen(function*() {
     const { pull, ready } = slice.body
     const body = ready === undefined
       ? yield* LogFrame.ofPulled(pull, control)
-      : params.live
+      : params.live && LogFrame.isSmall(ready)
       ? liveBodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
       : LogFrame.ofReady(ready, control)
     const headers = replies.logHeaders(request, cacheControl(params), {
@@ -250,58 +233,6 @@ const make = Effect.gen(function*() {
     })
     return { status: 200, headers, body } satisfies Response
   })
-
-  // --- Failures ---
-
-  /** 409 with the handle of the shape that took the place of the one that is gone, where there is one. */
-  const refetch = ({ params, request, shape }: Exchange): Effect.Effect<Response> =>
-    params === undefined ? Effect.succeed(replies.mustRefetch(request, undefined)) : Effect.match(
-      engine.resolve(params.definition),
-      {
-        onFailure: () => replies.mustRefetch(request, undefined),
-        onSuccess: ({ handle }) => replies.mustRefetch(request, handle === shape?.handle ? undefined : handle)
-      }
-    )
-
-  const failed = (
-    exchange: Exchange,
-    error: InvalidRequest | DatabaseUnavailable | LogFrame.BodyError
-  ): Effect.Effect<Response> => {
-    const { params, request, shape } = exchange
-    switch (error._tag) {
-      case "InvalidRequest":
-        return Effect.succeed(
-          replies.invalid(request, params?.columnsAreQueryable === true ? aboutQueryable(error.errors) : error.errors)
-        )
-      case "DatabaseUnavailable":
-        return Effect.succeed(
-          replies.unavailable(
-            request,
-            "Cannot connect to the database to verify the shape. Please try again later.",
-            1
-          )
-        )
-      case "ShapeGone":
-        return refetch(exchange)
-      case "SnapshotFailed":
-        if (error.reason === "schema_changed") return refetch(exchange)
-        return Effect.succeed(
-          error.reason === "unknown"
-            ? replies.error(request, 500, { message: `Unexpected error while creating snapshot: ${error.detail}` })
-            : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
-        )
-      case "StorageError":
-        return shape === undefined
-          ? Effect.as(
-            Effect.logError("a shape could not be created", error),
-            replies.unavailable(request, "Failed to create shape, please retry", 1)
-          )
-          : Effect.as(
-            Effect.annotateLogs(Effect.logError("a shape's log could not be read", error), "shape", shape.handle),
-            replies.internalError(request)
-          )
-    }
-  }
 
   const health = (request: HttpRequest): Effect.Effect<Response> =>
     Effect.map(engine.status, (status) =>
@@ -319,8 +250,8 @@ const make = Effect.gen(function*() {
       case "POST":
         return Effect.succeed(replies.invalid(request, { method: ["POST is not supported yet"] }))
       default: {
-        const exchange: Exchange = { request, raw, params: undefined, shape: undefined }
-        return Effect.catchAll(serveShape(exchange), (error) => failed(exchange, error))
+        const exchange: Failures.Exchange = { request, params: undefined, shape: undefined }
+        return Effect.catchAll(serveShape(exchange, raw), (error) => failed(exchange, error))
       }
     }
   }

@@ -382,7 +382,16 @@ describe("conformance checklist", () => {
       const query = "table=items&offset=-1"
       const aliases = ["/v1/shape", "/v1/shape/", "/v1//shape", "//v1/shape", "/v1/%73hape", "/%76%31/shape"]
       for (const path of aliases) {
-        for (const given of ["", "&secret=", "&secret=wrong", "&secret=%ff", "&api_secret=wrong", "&secret=x&api_secret=s%26cret"]) {
+        for (
+          const given of [
+            "",
+            "&secret=",
+            "&secret=wrong",
+            "&secret=%ff",
+            "&api_secret=wrong",
+            "&secret=x&api_secret=s%26cret"
+          ]
+        ) {
           for (const method of ["GET", "HEAD", "POST", "DELETE"]) {
             const reply = yield* request(`${path}?${query}${given}`, { method })
             assert.strictEqual(reply.status, 401, `${method} ${path} ${given}`)
@@ -419,7 +428,8 @@ describe("conformance checklist", () => {
     Effect.gen(function*() {
       const { fake, request } = yield* Fixture.server()
       fake.define("\"My.Items\"")
-      const url = "/v1/shape?%74able=%22My.Items%22&columns=%22Id%22,NAME&where=a+%3D+%241%20AND%20b=$2&params%5B2%5D=%2B&" +
+      const url =
+        "/v1/shape?%74able=%22My.Items%22&columns=%22Id%22,NAME&where=a+%3D+%241%20AND%20b=$2&params%5B2%5D=%2B&" +
         "params[1]=x%20y&replica=full&log=full&offset=-1&handle=&cache-buster=1&experimental_compaction=true&unknown=%ff"
       assert.strictEqual((yield* request(url)).status, 200)
       yield* request(url)

@@ -3,7 +3,7 @@
  */
 import { Context, Effect, Layer } from "effect"
 import * as Http from "node:http"
-import { type HttpSettings, HttpOptions } from "../../src/http/HttpOptions.ts"
+import { HttpOptions, type HttpSettings } from "../../src/http/HttpOptions.ts"
 import { NodeServer } from "../../src/http/NodeServer.ts"
 import type { HttpRequest, ShapeResponse } from "../../src/http/ShapeResponse.ts"
 import { ShapeRoutes } from "../../src/http/ShapeRoutes.ts"

@@ -78,13 +78,27 @@ describe("bodies", () => {
       assert.strictEqual(fromPulls.body, whole)
       assert.strictEqual(fromPulls.headers["transfer-encoding"], "chunked")
 
-      for (const ready of [pieces, [Buffer.from(",1"), Buffer.alloc(0), Buffer.from(",\"größe\""), Buffer.from(",3")]]) {
+      for (
+        const ready of [pieces, [Buffer.from(",1"), Buffer.alloc(0), Buffer.from(",\"größe\""), Buffer.from(",3")]]
+      ) {
         fake.onRead = (_, after) =>
           Effect.succeed({ ...fake.slice(shape, after), body: { ready, pull: Effect.succeedNone } })
         const fromMemory = yield* request(url)
         assert.strictEqual(fromMemory.body, `[${Buffer.concat(ready).toString().slice(1)}]`)
         assert.strictEqual(Number(fromMemory.headers["content-length"]), Buffer.concat(ready).length + 1)
       }
+    }))
+
+  it.scoped("that are long reach every live client whole", () =>
+    Effect.gen(function*() {
+      const { fake, request, routes: { held } } = yield* Fixture.server()
+      const shape = fake.define("items")
+      const requests = yield* Effect.forEach([1, 2, 3], () => Effect.fork(request(liveUrl(shape))))
+      yield* Fixture.eventually(() => held() === 3)
+      const item = PIECE.toString().slice(1)
+      fake.append(shape, 100n, Array.from({ length: 20 }, () => item))
+      const whole = `[${`${item},`.repeat(20)}{"headers":{"control":"up-to-date","global_last_seen_lsn":"100"}}]`
+      for (const reply of requests) assert.strictEqual((yield* reply).body, whole)
     }))
 
   it.scoped("may be empty, and may have empty pieces", () =>
@@ -232,7 +246,9 @@ describe("connections", () => {
       const { fake, port, routes: { held } } = yield* Fixture.server()
       const shape = fake.define("items", [["{\"a\":1}"]])
       const client = (yield* connect(port)).read()
-      client.socket.write("POST /v1/shape?table=items&offset=-1 HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nabc")
+      client.socket.write(
+        "POST /v1/shape?table=items&offset=-1 HTTP/1.1\r\nhost: x\r\ncontent-length: 1000000\r\n\r\nabc"
+      )
       yield* client.closed
       assert.match(client.received, /^HTTP\/1\.1 400 /)
       assert.match(client.received, /\r\nconnection: close\r\n/)
@@ -264,7 +280,9 @@ describe("connections", () => {
       const { fake, port } = yield* Fixture.server({ secret: "s" })
       fake.define("items", [["{\"a\":1}"]])
       const client = (yield* connect(port)).read()
-      client.get(`http://example.com${url}`).get(`http://example.com${url}&secret=s`).get("http://x?a", ["connection: close"])
+      client.get(`http://example.com${url}`).get(`http://example.com${url}&secret=s`).get("http://x?a", [
+        "connection: close"
+      ])
       yield* client.closed
       assert.deepStrictEqual(client.received.match(/HTTP\/1\.1 \d+/g), ["HTTP/1.1 401", "HTTP/1.1 200", "HTTP/1.1 200"])
     }))

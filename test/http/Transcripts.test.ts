@@ -45,7 +45,15 @@ const transcripts = parse(readFileSync(new URL("fixtures/transcripts.txt", impor
   .filter(({ name }) => !notServed.includes(name))
 
 /** Headers that differ from run to run, or that say how the body is framed. */
-const varying = ["date", "x-request-id", "electric-server", "transfer-encoding", "connection", "keep-alive", "electric-cursor"]
+const varying = [
+  "date",
+  "x-request-id",
+  "electric-server",
+  "transfer-encoding",
+  "connection",
+  "keep-alive",
+  "electric-cursor"
+]
 
 const comparable = (headers: Record<string, unknown>, withLength: boolean) => {
   const kept = Object.entries(headers).filter(([name]) =>
