@@ -14,7 +14,7 @@ import type { Relation } from "../domain/Relation.ts"
 import type { RowMessage, WalMessage } from "../domain/WalMessage.ts"
 import { type Action, RowChange, type Transaction } from "./Changes.ts"
 import type { Committer } from "./Committer.ts"
-import type { Consumer, Fragment, Work } from "./Consumer.ts"
+import type { Fragment, Work } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
 import type { MemoryBudget } from "./MemoryBudget.ts"
 import type { Router } from "./Router.ts"
@@ -237,34 +237,51 @@ export const make = (context: CollectorContext): Collector => {
     committer.unsafeAdvance(position.lsn, position.endLsn, position.idle)
   }
 
-  /** Gives each consumer its work and completes when all have done it. */
-  const offerAll = (works: ReadonlyArray<{ readonly consumer: Consumer; readonly work: Work }>) =>
-    Effect.async<void>((resume) => {
-      let left = works.length
-      const done = () => {
-        if (--left === 0) resume(Effect.void)
-      }
-      for (const { consumer, work } of works) consumer.unsafeOffer(work, done)
+  /**
+   * Gives each shape's consumer its work and completes when all have done it, within the commit boundary: the position and the entries that it
+   * covers go into one commit. A consumer may end for idleness while others are started, so they are looked up in the turn of the offer.
+   */
+  const offerAll = (works: ReadonlyMap<ShapeEntry, Work>, after: () => void): Effect.Effect<void> => {
+    const missing = () => [...works.keys()].find((entry) => !entry.removed && !consumers.unsafeCurrent(entry))
+    const offer = Effect.suspend(() => {
+      if (missing()) return Effect.succeed(false)
+      return Effect.async<boolean>((resume) => {
+        let left = 1
+        const done = () => {
+          if (--left > 0) return
+          after()
+          resume(Effect.succeed(true))
+        }
+        for (const [entry, work] of works) {
+          const consumer = entry.removed ? undefined : consumers.unsafeCurrent(entry)
+          if (!consumer) continue
+          left += 1
+          consumer.unsafeOffer(work, done)
+        }
+        done()
+      })
     })
+    return Effect.suspend(() => {
+      const entry = missing()
+      if (entry) return Effect.zipRight(consumers.get(entry), offerAll(works, after))
+      return Effect.flatMap(
+        committer.boundary.withPermits(1)(Effect.uninterruptible(offer)),
+        (offered) => offered ? Effect.void : offerAll(works, after)
+      )
+    })
+  }
 
   const deliver = Effect.gen(function*() {
     const batch = parts
     const position = reached
     parts = new Map()
     reached = undefined
-    const works: Array<{ readonly consumer: Consumer; readonly work: Work }> = []
+    const works = new Map<ShapeEntry, Work>()
     for (const [entry, { bytes, fragments }] of batch) {
-      if (entry.removed) continue
-      const consumer = yield* consumers.get(entry)
-      if (consumer) works.push({ consumer, work: { _tag: "Fragments", fragments, bytes } })
+      if (!entry.removed) works.set(entry, { _tag: "Fragments", fragments, bytes })
     }
-    if (works.length === 0) advance(position)
-    else {
-      // Within the boundary: the position and the entries that it covers go into one commit.
-      yield* committer.boundary.withPermits(1)(
-        Effect.uninterruptible(Effect.map(offerAll(works), () => advance(position)))
-      )
-    }
+    if (works.size === 0) advance(position)
+    else yield* offerAll(works, () => advance(position))
     yield* budget.awaitRoom
   })
 
@@ -288,12 +305,9 @@ export const make = (context: CollectorContext): Collector => {
       arriving = undefined
       parts = new Map()
       reached = undefined
-      const works: Array<{ readonly consumer: Consumer; readonly work: Work }> = []
-      for (const entry of shapes ?? []) {
-        const consumer = yield* consumers.get(entry)
-        if (consumer) works.push({ consumer, work: { _tag: "Abort" } })
-      }
-      if (works.length > 0) yield* offerAll(works)
+      const works = new Map<ShapeEntry, Work>()
+      for (const entry of shapes ?? []) if (consumers.unsafeCurrent(entry)) works.set(entry, { _tag: "Abort" })
+      if (works.size > 0) yield* offerAll(works, () => {})
     }),
     lastSeen: () => lastSeen,
     arriving: () => arriving?.transaction.lsn,

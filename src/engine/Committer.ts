@@ -131,7 +131,7 @@ export const make = Effect.fnUntraced(function*(
 
   // A cut that could not be stored stays in flight, also when this is interrupted: nothing later may be committed before it. Storing it twice changes nothing.
   const commitOnce = Effect.gen(function*() {
-    const taken = inFlight ?? (inFlight = yield* boundary.withPermits(1)(Effect.sync(cut)))
+    const taken = inFlight ?? (yield* boundary.withPermits(1)(Effect.sync(() => inFlight = cut())))
     if (taken.commit.ops.length > 0 || taken.applied) {
       yield* storage.commit(taken.commit).pipe(
         Effect.tapError((error) => {
@@ -171,6 +171,8 @@ export const make = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     commitOnce.pipe(
       Effect.andThen(storage.flushed),
+      // A finalizer can't be interrupted, nor what runs in it: without this the time limit would be waited past.
+      Effect.interruptible,
       Effect.timeoutFail({ duration: "5 seconds", onTimeout: () => new Error("the last commit took too long") }),
       Effect.catchAll((error) =>
         Effect.logError("the last commit failed; Postgres will send its transactions again", error)

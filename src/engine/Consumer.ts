@@ -67,6 +67,8 @@ export interface Consumer {
   readonly unsubscribe: (subscriber: Subscriber) => Effect.Effect<void>
   /** Queues work; `done` is called exactly once: when it was done, or will never be. */
   readonly unsafeOffer: (work: Work, done: () => void) => void
+  /** Something is queued or half done: it would be lost to the log if the consumer ended now. */
+  readonly hasWork: () => boolean
   /** Nothing is queued, half done or not yet stored: it may end and nobody would notice. */
   readonly isIdle: () => boolean
   /** Clock time of the last work, in milliseconds. */
@@ -128,7 +130,7 @@ export const acquire = Effect.fnUntraced(function*(
   let closed = false
   const writer = new LogWriter(entry, context.chunkBytes, tail)
   /** Work that came before the snapshot was taken. */
-  let early: Array<Work> | undefined = entry.snapshot._tag === "Waiting" && !entry.filter ? [] : undefined
+  let early: Array<Work> | undefined = entry.snapshot._tag === "Waiting" && !entry.joined ? [] : undefined
   let open:
     | { readonly transaction: Transaction; readonly skip: boolean; readonly fragments: Array<Fragment> }
     | undefined
@@ -249,6 +251,7 @@ export const acquire = Effect.fnUntraced(function*(
         return Effect.sync(abort)
       case "SnapshotTaken": {
         entry.filter = work.marks
+        entry.joined = true
         const before = early ?? []
         early = undefined
         return Effect.forEach(before, (earlier) => {
@@ -284,6 +287,7 @@ export const acquire = Effect.fnUntraced(function*(
       queue.push({ work, done })
       arrived.unsafeOpen()
     },
+    hasWork: () => queue.length > 0 || open !== undefined || early !== undefined,
     isIdle: () =>
       queue.length === 0 && !open && !early && pendingBytes === 0 && !writer.hasPending && buffer.isStored(),
     lastActive: () => lastActive
@@ -295,7 +299,10 @@ export const acquire = Effect.fnUntraced(function*(
       closed = true
       for (const queued of queue.splice(0)) finish(queued)
       for (const work of early ?? []) if (work._tag === "Fragments") budget.release(work.bytes)
-      if (pendingBytes > 0) budget.release(pendingBytes)
+      early = undefined
+      // A commit may still take what is pending.
+      budget.release(pendingBytes)
+      pendingBytes = 0
     })
   )
 
@@ -320,6 +327,8 @@ export const acquire = Effect.fnUntraced(function*(
         ? Effect.void
         : committer.flush
     }).pipe(
+      // A finalizer can't be interrupted, nor what runs in it: without this the time limit would be waited past.
+      Effect.interruptible,
       Effect.timeoutOption(context.flushMillis),
       Effect.flatMap(Option.match({
         onNone: () =>

@@ -3,12 +3,13 @@
  * with the engine.
  */
 import {
-  type Cause,
+  Cause,
   Clock,
   Deferred,
   Effect,
   Exit,
   Fiber,
+  FiberId,
   FiberSet,
   HashMap,
   type Option,
@@ -26,6 +27,8 @@ export interface Consumers {
    * write one log.
    */
   readonly get: (entry: ShapeEntry) => Effect.Effect<Consumer.Consumer | undefined>
+  /** The shape's consumer if it runs and is not about to end: what it is offered in this turn gets done. Otherwise `get` is called for. */
+  readonly unsafeCurrent: (entry: ShapeEntry) => Consumer.Consumer | undefined
   /** Ends the shape's consumer, if it has one, and waits until its finalizers have run. */
   readonly stop: (entry: ShapeEntry) => Effect.Effect<void>
   /** Ends the consumers that have had nothing to do since `before` (Clock milliseconds). Returns how many. */
@@ -43,7 +46,10 @@ interface Running {
   readonly ready: Deferred.Deferred<Consumer.Consumer | undefined>
   consumer: Consumer.Consumer | undefined
   fiber: Fiber.RuntimeFiber<never> | undefined
+  /** Takes no more work. */
   ending: boolean
+  /** Was told to end. */
+  told: boolean
 }
 
 const retryStart = Schedule.exponential("100 millis", 2).pipe(Schedule.union(Schedule.spaced("5 seconds")))
@@ -60,51 +66,75 @@ export const make = Effect.fnUntraced(function*(
   const registry: Consumer.Registry = yield* Ref.make(HashMap.empty<string, Consumer.Consumer>())
   const running = new Map<string, Running>()
   let stopping = false
-  const fibers = yield* FiberSet.make<never>()
+  // With the engine's own context and interruptibility, not those of whoever asks first.
+  const run = yield* FiberSet.makeRuntime<never, never, never>()
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       stopping = true
     })
   )
 
-  const start = Effect.fnUntraced(function*(entry: ShapeEntry) {
-    const ready = yield* Deferred.make<Consumer.Consumer | undefined>()
-    const current: Running = { ready, consumer: undefined, fiber: undefined, ending: false }
+  /** Begins a life in the turn in which it was found that there is none: two consumers would write one log. */
+  const unsafeStart = (entry: ShapeEntry): Running => {
+    const current: Running = {
+      ready: Deferred.unsafeMake(FiberId.none),
+      consumer: undefined,
+      fiber: undefined,
+      ending: false,
+      told: false
+    }
     running.set(entry.handle, current)
+    const expected = (exit: Exit.Exit<unknown, unknown>) => stopping || current.told || Exit.isSuccess(exit)
     const life = Effect.scoped(
       Consumer.acquire(entry, { ...context, registry }).pipe(
         Effect.tapError((error) => Effect.logError("a consumer could not be started; it is tried again", error)),
         Effect.retry(retryStart),
         Effect.orDie,
-        Effect.flatMap((acquired) => {
-          current.consumer = acquired.consumer
-          return Effect.zipRight(Deferred.succeed(ready, acquired.consumer), acquired.loop)
-        })
+        Effect.flatMap(({ consumer, loop }) =>
+          Effect.zipRight(
+            // Runs before the consumer's own finalizers. Work that it leaves undone is lost to the log, and is settled as done: the shape has to be
+            // gone before that, or a commit could carry the position past it.
+            Effect.addFinalizer((exit) =>
+              Effect.suspend(() => {
+                current.ending = true
+                return Exit.isFailure(exit) && !expected(exit) && consumer.hasWork()
+                  ? onFailure(entry, Cause.stripFailures(exit.cause))
+                  : Effect.void
+              })
+            ),
+            Effect.suspend(() => {
+              current.consumer = consumer
+              Deferred.unsafeDone(current.ready, Effect.succeed(consumer))
+              return loop
+            })
+          )
+        )
       )
     ).pipe(
-      Effect.onExit((exit) => {
-        running.delete(entry.handle)
-        Deferred.unsafeDone(ready, Effect.succeed(undefined))
-        return stopping || current.ending || !Exit.isFailure(exit) ? Effect.void : onFailure(entry, exit.cause)
-      }),
+      Effect.onExit((exit) => Exit.isFailure(exit) && !expected(exit) ? onFailure(entry, exit.cause) : Effect.void),
       Effect.annotateLogs({ module: "Consumer", shape: entry.handle })
     )
-    current.fiber = yield* FiberSet.run(fibers, life)
-    return yield* Deferred.await(ready)
-  })
+    current.fiber = run(life)
+    // Also called for a fiber that was interrupted before it had begun.
+    current.fiber.addObserver(() => {
+      running.delete(entry.handle)
+      Deferred.unsafeDone(current.ready, Effect.succeed(undefined))
+    })
+    return current
+  }
 
   const get = (entry: ShapeEntry): Effect.Effect<Consumer.Consumer | undefined> =>
     Effect.suspend(() => {
-      const current = running.get(entry.handle)
       if (entry.removed) return Effect.succeed(undefined)
-      if (!current) return start(entry)
-      if (current.ending && current.fiber) return Effect.zipRight(Fiber.await(current.fiber), get(entry))
+      const current = running.get(entry.handle) ?? unsafeStart(entry)
+      if (current.ending && current.fiber) return Effect.zipRight(current.fiber.await, get(entry))
       return current.consumer ? Effect.succeed(current.consumer) : Deferred.await(current.ready)
     })
 
   const end = (current: Running) =>
     Effect.suspend(() => {
       current.ending = true
+      current.told = true
       return current.fiber ? Fiber.interrupt(current.fiber) : Effect.void
     })
 
@@ -114,7 +144,8 @@ export const make = Effect.fnUntraced(function*(
         const { consumer } = current
         return !current.ending && consumer !== undefined && consumer.lastActive() <= before && consumer.isIdle()
       })
-      for (const current of idle) current.ending = true
+      // In this turn: nobody offers work to one that has been found idle.
+      for (const current of idle) current.ending = current.told = true
       return Effect.as(Effect.forEach(idle, end, { concurrency: "unbounded", discard: true }), idle.length)
     })
 
@@ -126,6 +157,10 @@ export const make = Effect.fnUntraced(function*(
   return {
     registry,
     get,
+    unsafeCurrent: (entry) => {
+      const current = running.get(entry.handle)
+      return current && !current.ending ? current.consumer : undefined
+    },
     stop: (entry) =>
       Effect.suspend(() => {
         const current = running.get(entry.handle)

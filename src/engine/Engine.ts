@@ -211,7 +211,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
 
   // --- Snapshots ---
   const taken = new Map<ShapeEntry, Fiber.RuntimeFiber<void>>()
-  const snapshotFibers = yield* FiberSet.make<void>()
+  const runSnapshot = yield* FiberSet.makeRuntime<never, void, never>()
   const snapshotter: Snapshotter.SnapshotterContext = {
     publication,
     snapshots,
@@ -239,7 +239,6 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
           entry.snapshot = { _tag: "Failed", error }
           unsafeRemove(entry)
         })),
-      Effect.ensuring(Effect.sync(() => taken.delete(entry))),
       Effect.annotateLogs({ module: "Snapshotter", shape: entry.handle })
     )
 
@@ -260,7 +259,12 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     // Looked up and added in one turn: concurrent requests make one shape.
     const kept = shapes.byIdentity(identity(definition))
     const entry = kept ?? unsafeCreate(definition, table)
-    if (!kept) taken.set(entry, yield* FiberSet.run(snapshotFibers, takeSnapshot(entry, table)))
+    if (!kept) {
+      // Begun in the same turn: whoever asked may be interrupted, and the shape is there for others.
+      const taking = runSnapshot(takeSnapshot(entry, table))
+      taken.set(entry, taking)
+      taking.addObserver(() => taken.delete(entry))
+    }
     yield* awaitRemovals
     if (entry.stale) {
       entry.schema = schemaOf(definition, table)

@@ -40,6 +40,8 @@ export class ShapeEntry {
   snapshot: SnapshotState
   /** Set until no transaction that the snapshot saw can come any more. */
   filter: SnapshotMarks | undefined
+  /** The snapshot's marks are known: transactions are told apart, none is kept back any more. */
+  joined: boolean
   /** The transaction that was arriving when the shape was registered: the shape has nothing of it (H223). */
   skipTransaction: Lsn | undefined = undefined
   removed = false
@@ -63,6 +65,7 @@ export class ShapeEntry {
     this.end = this.head.end
     this.snapshot = record.snapshot ? { _tag: "Complete", chunks: record.snapshot.chunks } : { _tag: "Waiting" }
     this.filter = record.snapshot?.marks
+    this.joined = record.snapshot !== undefined
     this.openChunkStart = record.snapshot ? undefined : LogOffset.snapshotEnd
   }
 
@@ -74,8 +77,10 @@ export class ShapeEntry {
     latch.unsafeOpen()
   }
 
-  /** Completes when the snapshot has moved on from where it is now, or the shape is removed. */
-  readonly awaitSnapshotProgress = Effect.suspend(() => (this.removed ? Effect.void : this.progress.await))
+  /** Completes when the snapshot has moved on from where it was when this was called, or the shape is removed. Call it in the turn of the look at `snapshot`. */
+  awaitSnapshotProgress(): Effect.Effect<void> {
+    return this.removed ? Effect.void : this.progress.await
+  }
 
   /** Completes when the end is past `after`: at once if it is; fails when the shape is removed. */
   awaitWake(after: LogOffset.LogOffset): Effect.Effect<void, ShapeGone> {

@@ -195,7 +195,7 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
       if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
       if (state._tag === "Running" && block >= (state.blocks[chunk] ?? 0)) {
         if (chunk < state.blocks.length - 1) return Effect.succeed(undefined)
-        return Effect.zipRight(entry.awaitSnapshotProgress, next)
+        return Effect.zipRight(entry.awaitSnapshotProgress(), next)
       }
       return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
         if (Option.isSome(bytes)) {
@@ -222,7 +222,7 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
           body: snapshotBody(entry, chunk)
         })
       }
-      return Effect.zipRight(entry.awaitSnapshotProgress, readChunk(entry, chunk))
+      return Effect.zipRight(entry.awaitSnapshotProgress(), readChunk(entry, chunk))
     })
 
   return {

@@ -478,6 +478,10 @@ export const readAll = Effect.fnUntraced(function*(
   let at = after
   while (true) {
     const slice = yield* engine.read(handle, at)
+    if (!slice.upToDate && LogOffset.lessOrEqual(slice.end, at)) {
+      const ends = `${LogOffset.format(slice.end)}, and was ${LogOffset.format(at)}`
+      return yield* Effect.dieMessage(`the end of the log of ${handle} is ${ends}`)
+    }
     const text = yield* bodyText(slice.body)
     slices.push({ after: at, end: slice.end, text })
     at = slice.end

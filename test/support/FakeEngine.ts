@@ -2,11 +2,17 @@
  * A `ShapeEngine` in memory that a test writes the script of: shapes by table name, logs that are appended to, hooks that take
  * the place of a method, and counts of what is going on.
  */
-import { Context, Deferred, Effect, Layer, Option } from "effect"
+import { type Context, Deferred, Effect, Layer, Option } from "effect"
 import { type DatabaseUnavailable, InvalidRequest, ShapeGone, type StorageError } from "../../src/domain/Errors.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
 import type { ShapeRequest } from "../../src/domain/ShapeDefinition.ts"
-import { type EngineStatus, type LogBody, type LogSlice, ShapeEngine, type ShapeInfo } from "../../src/engine/ShapeEngine.ts"
+import {
+  type EngineStatus,
+  type LogBody,
+  type LogSlice,
+  ShapeEngine,
+  type ShapeInfo
+} from "../../src/engine/ShapeEngine.ts"
 
 export interface FakeShape extends ShapeInfo {
   /** JSON items of each chunk of the snapshot. */
@@ -51,7 +57,11 @@ class FakeEngineState {
   private handles = 0
 
   /** Adds a shape under a table name, in the place of the one that was there. */
-  define(table: string, snapshot: ReadonlyArray<ReadonlyArray<string>> = [[snapshotEnd]], info: Partial<ShapeInfo> = {}) {
+  define(
+    table: string,
+    snapshot: ReadonlyArray<ReadonlyArray<string>> = [[snapshotEnd]],
+    info: Partial<ShapeInfo> = {}
+  ) {
     const handle = info.handle ?? `${table}-${++this.handles}`
     const shape: FakeShape = { schema, snapshot, log: [], ...info, handle }
     this.shapes.set(handle, shape)
@@ -190,8 +200,7 @@ export const make = () => {
         return LogOffset.lessThan(after, state.end(shape)) ? Effect.void : undefined
       }),
     lastSeenLsn: Effect.sync(() => state.lastSeenLsn),
-    remove: (handle) =>
-      Effect.map(Effect.suspend(() => shapeOf(handle)), (shape) => state.drop(shape))
+    remove: (handle) => Effect.map(Effect.suspend(() => shapeOf(handle)), (shape) => state.drop(shape))
   })
   return { state, engine, layer: Layer.succeed(ShapeEngine, engine) }
 }

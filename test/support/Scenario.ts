@@ -3,7 +3,14 @@
  * server has said something alarming.
  */
 import { it } from "@effect/vitest"
-import { type Message, type Row, Shape, ShapeStream, type ShapeStreamInterface, type ShapeStreamOptions } from "@electric-sql/client"
+import {
+  type Message,
+  type Row,
+  Shape,
+  ShapeStream,
+  type ShapeStreamInterface,
+  type ShapeStreamOptions
+} from "@electric-sql/client"
 import { Effect, Exit, Scope } from "effect"
 import assert from "node:assert/strict"
 import { DISPLAY_SETTINGS } from "../../src/source/Database.ts"
@@ -219,8 +226,10 @@ const open = Effect.fnUntraced(function*(options: ScenarioOptions) {
     select,
     followed: async (follower, sql) => {
       const expected = JSON.stringify(sorted(await select(sql)))
-      await follower.until(({ rows, upToDate }) =>
-        upToDate && JSON.stringify(sorted(rows.values())) === expected, `${sql}: ${expected.slice(0, 1000)}`)
+      await follower.until(
+        ({ rows, upToDate }) => upToDate && JSON.stringify(sorted(rows.values())) === expected,
+        `${sql}: ${expected.slice(0, 1000)}`
+      )
     },
     same: async (rows, sql, message) => assert.deepEqual(sorted(rows), sorted(await select(sql)), message ?? sql)
   }
