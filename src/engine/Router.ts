@@ -5,8 +5,8 @@
  * Adding and removing a shape costs its terms, a change costs the shapes it concerns; neither depends on how many there are.
  */
 import type { Relation } from "../domain/Relation.ts"
-import { type Delete, type RowMessage, type Tuple, UNCHANGED, type Update } from "../domain/WalMessage.ts"
 import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
+import { type Delete, type RowMessage, type Tuple, UNCHANGED, type Update } from "../domain/WalMessage.ts"
 import { indexTerm, termKey } from "../where/Compile.ts"
 import type { Action } from "./Changes.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"

@@ -4,7 +4,7 @@
 import type { Row } from "@electric-sql/client"
 import assert from "node:assert/strict"
 import { sorted, type Values } from "../support/Follower.ts"
-import { AS_TEXT, type Client, scenario, type Scenario } from "../support/Scenario.ts"
+import { AS_TEXT, type Client, type Scenario, scenario } from "../support/Scenario.ts"
 
 const text = (value: unknown) => JSON.stringify(value, (_, inner) => typeof inner === "bigint" ? `${inner}n` : inner)
 
@@ -88,7 +88,9 @@ scenario("a table through every kind of change, restarts and a kill", {
   await now()
   assert.notEqual(one.stream.shapeHandle, handle)
   await strict.until(({ rows, upToDate }) => upToDate && rows.size === 1)
-  await db.exec("BEGIN; INSERT INTO items VALUES (2, 'gone'); TRUNCATE items; INSERT INTO items VALUES (3, 'stays'); COMMIT")
+  await db.exec(
+    "BEGIN; INSERT INTO items VALUES (2, 'gone'); TRUNCATE items; INSERT INTO items VALUES (3, 'stays'); COMMIT"
+  )
   await now()
   await db.exec("INSERT INTO items VALUES (4, 'and on')")
   await now()
@@ -201,7 +203,10 @@ scenario("a handle that clients were told is gone stays gone, however the server
   for (let i = 1; i <= 4; i++) {
     follower.start()
     await follower.until(({ upToDate }) => upToDate)
-    await Promise.all([follower.until(({ rotations }) => rotations === i), db.exec("TRUNCATE items; INSERT INTO items VALUES (1)")])
+    await Promise.all([
+      follower.until(({ rotations }) => rotations === i),
+      db.exec("TRUNCATE items; INSERT INTO items VALUES (1)")
+    ])
     // The follower fails if a handle comes back.
     await server.kill()
     await server.start()

@@ -63,17 +63,25 @@ const statement = (r: Random): string => {
   const to = from + r.below(r.chance(0.1) ? 400 : 30)
   return r.pick([
     () =>
-      `INSERT INTO items VALUES (${id(r)}, ${r.below(5)}, 'new ${tag}', repeat(md5('${tag}'), ${r.below(200)}), ${tag}) ON CONFLICT DO NOTHING`,
+      `INSERT INTO items VALUES (${id(r)}, ${r.below(5)}, 'new ${tag}', repeat(md5('${tag}'), ${
+        r.below(200)
+      }), ${tag}) ON CONFLICT DO NOTHING`,
     () =>
       `INSERT INTO items SELECT i, i % 5, 'many ' || i, NULL, ${tag} FROM generate_series(${from}, ${to}) i ON CONFLICT DO NOTHING`,
     () =>
-      `INSERT INTO items VALUES (${id(r)}, ${r.below(5)}, 'upsert ${tag}', NULL, 1) ON CONFLICT (id) DO UPDATE SET title = excluded.title`,
+      `INSERT INTO items VALUES (${id(r)}, ${
+        r.below(5)
+      }, 'upsert ${tag}', NULL, 1) ON CONFLICT (id) DO UPDATE SET title = excluded.title`,
     () => `UPDATE items SET title = 'up ${tag}' WHERE id = ${id(r)}`,
     () => `UPDATE items SET n = n + 1 WHERE id BETWEEN ${from} AND ${to}`,
     () => `UPDATE items SET grp = (grp + ${1 + r.below(4)}) % 5 WHERE id BETWEEN ${from} AND ${to}`,
-    () => `UPDATE items SET grp = NULLIF(${r.below(5)}, 0), body = repeat(md5('${tag}'), ${r.below(150)}) WHERE id = ${id(r)}`,
+    () =>
+      `UPDATE items SET grp = NULLIF(${r.below(5)}, 0), body = repeat(md5('${tag}'), ${r.below(150)}) WHERE id = ${
+        id(r)
+      }`,
     () => `UPDATE items SET id = ${id(r)} WHERE id = ${id(r)}`,
-    () => `UPDATE items SET id = id + 1500, grp = ${r.below(5)} WHERE id BETWEEN ${from} AND ${from + 20} AND id <= 1500`,
+    () =>
+      `UPDATE items SET id = id + 1500, grp = ${r.below(5)} WHERE id BETWEEN ${from} AND ${from + 20} AND id <= 1500`,
     () => `UPDATE items SET title = title WHERE id = ${id(r)}`,
     () => `DELETE FROM items WHERE id = ${id(r)}`,
     () => `DELETE FROM items WHERE id BETWEEN ${from} AND ${to}`,
@@ -81,7 +89,10 @@ const statement = (r: Random): string => {
     () => `UPDATE pairs SET v = ${r.below(4)} WHERE "A" = ${r.below(200)}`,
     () => `UPDATE pairs SET "A" = "A" + 1000, b = 'b"/é${r.below(3)}' WHERE "A" = ${r.below(200)}`,
     () => `DELETE FROM pairs WHERE "A" % 17 = ${r.below(17)}`,
-    () => `INSERT INTO bare (note, flag) VALUES (${r.chance(0.3) ? "NULL" : `'n ${tag}'`}, ${r.pick(["true", "false", "NULL"])})`,
+    () =>
+      `INSERT INTO bare (note, flag) VALUES (${r.chance(0.3) ? "NULL" : `'n ${tag}'`}, ${
+        r.pick(["true", "false", "NULL"])
+      })`,
     () => `UPDATE bare SET note = 'up ${tag}' WHERE u % 11 = ${r.below(11)}`,
     () => `UPDATE bare SET flag = NOT flag WHERE u % 7 = ${r.below(7)}`,
     () => `DELETE FROM bare WHERE u % 13 = ${r.below(13)}`
@@ -112,7 +123,9 @@ const reread = async (url: string, follower: Follower, served: Served): Promise<
   const query = new URLSearchParams({ ...follower.options.params, offset: served.offset, handle: served.handle })
   const response = await fetch(`${url}/v1/shape?${query}`)
   const body = await response.text()
-  const context = `${JSON.stringify(follower.options.params)} ${served.handle} ${served.offset} (to ${served.end}, live: ${served.live})`
+  const context = `${
+    JSON.stringify(follower.options.params)
+  } ${served.handle} ${served.offset} (to ${served.end}, live: ${served.live})`
   assert.equal(response.status, 200, `${context}: ${body.slice(0, 300)}`)
   assert.equal(response.headers.get("electric-handle"), served.handle, context)
   const before = content(served.body)
@@ -165,7 +178,9 @@ scenario(`random transactions and kills, seed ${seed}`, {
         if (reached && ended >= reached.count) reached.resume()
       }
     }
-    const load = Promise.all(writers.map((sql) => write(sql, random(r.below(2 ** 31))))).catch((error: unknown) => error)
+    const load = Promise.all(writers.map((sql) => write(sql, random(r.below(2 ** 31))))).catch((error: unknown) =>
+      error
+    )
 
     // --- Meanwhile the server ends and starts again, and new shapes come up ---
     for (let i = 0; i < ENDS; i++) {
@@ -197,7 +212,9 @@ scenario(`random transactions and kills, seed ${seed}`, {
     last.start()
     await last.until(({ rows }) => [...rows.values()].some((row) => row.id === marker!.id), "the marker")
     await last.stop()
-    const [position] = await select("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text AS lsn, pg_current_wal_insert_lsn()::text AS text")
+    const [position] = await select(
+      "SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::text AS lsn, pg_current_wal_insert_lsn()::text AS text"
+    )
     // A second marker's LSN is past everything, and the log says what it is.
     await db.query("INSERT INTO marker DEFAULT VALUES")
     last.start()
@@ -239,15 +256,26 @@ scenario(`random transactions and kills, seed ${seed}`, {
         [db.name, position!.text]
       )
       if (slot?.done === "t") break
-      assert.ok(Date.now() < deadline, `the slot is confirmed up to ${slot?.confirmed_flush_lsn} only, not ${position!.text}`)
+      assert.ok(
+        Date.now() < deadline,
+        `the slot is confirmed up to ${slot?.confirmed_flush_lsn} only, not ${position!.text}`
+      )
     }
     const { changes, requests, rotations } = followers.reduce((sum, { follower }) => ({
       changes: sum.changes + follower.changes,
       requests: sum.requests + follower.served.length,
       rotations: sum.rotations + follower.rotations
     }), { changes: 0, requests: 0, rotations: 0 })
-    console.log(`round ${round}: ${followers.length} followers, ${requests} responses, ${changes} changes, ${rotations} rotations, ${ended} transactions`)
-    for (const { follower } of followers) follower.start()
+    console.log(
+      `round ${round}: ${followers.length} followers, ${requests} responses, ${changes} changes, ${rotations} rotations, ${ended} transactions`
+    )
+    // --- Nothing but a truncate ends a shape; in particular Postgres was never told more than what was stored (I1) ---
+    const reasons = server.lines.flatMap((line) => /is rotated: (.*)/.exec(line)?.[1] ?? [])
+    assert.deepEqual(reasons.filter((reason) => reason !== "its table was truncated"), [])
+    for (const { follower } of followers) {
+      assert.equal(follower.unnamed, 0, "a 409 that does not name the new shape")
+      follower.start()
+    }
   }
   for (const { follower } of followers) await follower.stop()
 })

@@ -16,7 +16,10 @@ scenario("partitioned tables: the root, one partition, a partition attached late
 }, async ({ db, follow, followed }) => {
   const shapes: ReadonlyArray<readonly [Follower, string]> = [
     [follow({ table: "events" }).start(), "SELECT * FROM events"],
-    [follow({ table: "events", replica: "full", where: "region = 'us'" }).start(), "SELECT * FROM events WHERE region = 'us'"],
+    [
+      follow({ table: "events", replica: "full", where: "region = 'us'" }).start(),
+      "SELECT * FROM events WHERE region = 'us'"
+    ],
     [follow({ table: "events_eu" }).start(), "SELECT * FROM events_eu"],
     [follow({ table: "events_us" }).start(), "SELECT * FROM events_us"],
     [follow({ table: "events_us_low" }).start(), "SELECT * FROM events_us_low"]
@@ -178,7 +181,9 @@ scenario("values of every type: the stream's text is the snapshot's", {
   for (let row = 0; row < ZOO_ROWS; row++) await db.exec(zooRow(100 + row, row))
   // The same session settings or not: the text is the server's.
   const other = await db.session()
-  await other.exec("SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, MDY'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'escape'")
+  await other.exec(
+    "SET TimeZone = 'Asia/Tokyo'; SET DateStyle = 'SQL, MDY'; SET IntervalStyle = 'sql_standard'; SET bytea_output = 'escape'"
+  )
   await other.exec(zooRow(150, 0))
   await followed(plain, "SELECT * FROM zoo")
   await followed(full, "SELECT * FROM zoo")
@@ -188,9 +193,11 @@ scenario("values of every type: the stream's text is the snapshot's", {
   }
   for (let row = 0; row < ZOO_ROWS; row++) assert.deepEqual(values(100 + row), values(row))
   // Each value replaced by each: updates carry the same text too.
-  await db.exec(`UPDATE zoo SET ${
-    TYPES.map((_, i) => `c${i} = (SELECT c${i} FROM zoo z WHERE z.id = (zoo.id + 1) % ${ZOO_ROWS})`).join(", ")
-  } WHERE id < 100`)
+  await db.exec(
+    `UPDATE zoo SET ${
+      TYPES.map((_, i) => `c${i} = (SELECT c${i} FROM zoo z WHERE z.id = (zoo.id + 1) % ${ZOO_ROWS})`).join(", ")
+    } WHERE id < 100`
+  )
   await followed(plain, "SELECT * FROM zoo")
   await followed(full, "SELECT * FROM zoo")
   await db.exec("UPDATE zoo SET id = id + 1000; DELETE FROM zoo WHERE id > 1100")
@@ -241,7 +248,8 @@ scenario("large values that an update does not touch", {
 })
 
 scenario("a table that is altered, dropped, recreated", {
-  setup: "CREATE TABLE items (id int PRIMARY KEY, a text, b varchar(10) NOT NULL, c int); INSERT INTO items VALUES (1, 'a', 'b', 3)"
+  setup:
+    "CREATE TABLE items (id int PRIMARY KEY, a text, b varchar(10) NOT NULL, c int); INSERT INTO items VALUES (1, 'a', 'b', 3)"
 }, async ({ db, follow, followed }) => {
   const all = follow({ table: "items" }).start()
   const some = follow({ table: "items", columns: "id,b" }).start()
@@ -269,7 +277,12 @@ scenario("a table that is altered, dropped, recreated", {
   await alter("ALTER TABLE items RENAME d TO e", [all], "b, c", "'x', 3")
   await alter("ALTER TABLE items ALTER e DROP DEFAULT, ALTER e TYPE int USING 1", [all], "b, c, e", "'x', 3, 7")
   // What changes nothing of the rows changes no shape.
-  await alter("CREATE INDEX ON items (c); ALTER TABLE items ALTER e SET DEFAULT 5; COMMENT ON TABLE items IS 'x'", [], "b, c", "'x', 3")
+  await alter(
+    "CREATE INDEX ON items (c); ALTER TABLE items ALTER e SET DEFAULT 5; COMMENT ON TABLE items IS 'x'",
+    [],
+    "b, c",
+    "'x', 3"
+  )
   await alter("ALTER TABLE items ALTER b DROP NOT NULL", [], "c", "3")
   const schema = async (follower: Follower): Promise<Record<string, Record<string, unknown>>> => {
     await follower.stop()
@@ -290,7 +303,9 @@ scenario("a table that is altered, dropped, recreated", {
   await where.stop()
 
   // --- Recreated: a column is found that was not there when the table was last looked at; a new shape is of the new table ---
-  await db.exec("DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, c int8, z text); INSERT INTO items VALUES (1, 3, 'new')")
+  await db.exec(
+    "DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, c int8, z text); INSERT INTO items VALUES (1, 3, 'new')"
+  )
   const again = follow({ table: "items", columns: "id,c,z" }).start()
   const other = follow({ table: "items", columns: "id,c" }).start()
   await followed(other, "SELECT id, c FROM items")
@@ -302,7 +317,9 @@ scenario("a table that is altered, dropped, recreated", {
   await other.stop()
 
   // --- Recreated once more, so that only what is remembered has the table that is gone ---
-  await db.exec("DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, c int8, z text); INSERT INTO items VALUES (7, 3, 'newest')")
+  await db.exec(
+    "DROP TABLE items; CREATE TABLE items (id int PRIMARY KEY, c int8, z text); INSERT INTO items VALUES (7, 3, 'newest')"
+  )
   const newest = follow({ table: "items", where: "c = 3" }).start()
   await followed(newest, "SELECT * FROM items")
   await newest.stop()

@@ -85,6 +85,8 @@ export class Follower {
   seen = -1n
   /** Number of 409s. */
   rotations = 0
+  /** Number of 409s that did not say which shape to go on with. */
+  unnamed = 0
   /** Answered requests, in order. */
   readonly served: Array<Served> = []
   /** Items applied of the live log, of this and earlier handles. */
@@ -302,6 +304,7 @@ export class Follower {
     expect(next === undefined || !this.dead.has(next), `handle ${next} has come back`)
     if (this.handle !== undefined) this.dead.add(this.handle)
     this.rotations += 1
+    if (next === undefined) this.unnamed += 1
     this.rows = new Map()
     this.handle = next
     this.offset = "-1"
