@@ -50,6 +50,8 @@ export interface SnapshotEncoder {
   readonly finish: (marks: PgSnapshot) => void
   /** The blocks completed since the last call, in order. The encoder keeps no hold on their bytes. */
   readonly take: () => Array<SnapshotBlock>
+  /** Gives a block's bytes back for use in a later one: nobody may look at them any more. */
+  readonly recycle: (bytes: Buffer) => void
   /** Chunks begun: their number, once the snapshot is finished. */
   readonly chunks: () => number
 }
@@ -226,6 +228,8 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
   /** Where each field of a row begins, as far as its last key column. */
   const starts = new Int32Array(projection.keyColumns.reduce((most, column) => Math.max(most, column + 1), 1))
   let done: Array<SnapshotBlock> = []
+  /** Blocks that came back: large buffers are dear to the garbage collector. */
+  const spare: Array<Buffer> = []
   let chunk = 0
   let block = 0
   /** Bytes in the open block. */
@@ -235,7 +239,7 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
 
   /** Cuts the first `size` bytes off the work buffer. */
   const cut = (size: number) => {
-    const bytes = Buffer.allocUnsafeSlow(size)
+    const bytes = (size === blockBytes ? spare.pop() : undefined) ?? Buffer.allocUnsafeSlow(size)
     bytes.set(work.subarray(0, size))
     done.push({ chunk, block: block++, bytes })
     work.copyWithin(0, size, used)
@@ -303,5 +307,9 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
     return blocks
   }
 
-  return { push, flush, finish, take, chunks: () => chunk + 1 }
+  const recycle = (bytes: Buffer) => {
+    if (bytes.length === blockBytes) spare.push(bytes)
+  }
+
+  return { push, flush, finish, take, recycle, chunks: () => chunk + 1 }
 }

@@ -77,6 +77,7 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     window.add(size)
     committer.unsafeEnqueue([...ops, ...last], size, () => {
       window.release(size)
+      for (const { bytes } of blocks) encoder.recycle(bytes)
       if (entry.removed) return
       for (const { block, chunk } of blocks) visible[chunk] = block + 1
       if (blocks.length > 0) entry.snapshotAdvanced({ _tag: "Running", blocks: [...visible] })
