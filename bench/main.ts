@@ -1,7 +1,8 @@
 /**
  * The workloads, one by one, each beside the physical limit measured in the same run. See README.md.
  *
- *     npm run bench -- [NAME...] [--runs 3] [--quick] [--seconds 20] [--profile] [--rows N] [--transactions N]
+ *     npm run bench -- [NAME...] [--runs 3] [--quick] [--seconds 20] [--profile] [--compiled]
+ *         [--rows N] [--transactions N]
  */
 import * as fs from "node:fs"
 import { cpus, release } from "node:os"
@@ -72,7 +73,9 @@ const runAll = async (bench: Bench.Bench) => {
 const pinning = Processes.isPinned
   ? "server on core 0, Postgres and load on core 1"
   : "NOT pinned: processes share the cores as the kernel sees fit"
-console.log(`${cpus().length} cores, Linux ${release()}, Node ${process.version}; ${pinning}; ${options.runs} runs, medians`)
+console.log(
+  `${cpus().length} cores, Linux ${release()}, Node ${process.version}; ${pinning}; ${options.runs} runs, medians`
+)
 
 await Bench.run(options, (bench) => Promise.race([runAll(bench), interrupted])).catch((error: unknown) => {
   failures.push("the benchmark")
@@ -81,7 +84,13 @@ await Bench.run(options, (bench) => Promise.race([runAll(bench), interrupted])).
 
 const stamp = new Date().toISOString().replaceAll(":", "-").slice(0, 19)
 const file = path.join(Bench.outDirectory, `${stamp}-${names.join("-")}.json`)
-const machine = { cores: cpus().length, model: cpus()[0]?.model, kernel: release(), node: process.version, pinned: Processes.isPinned }
+const machine = {
+  cores: cpus().length,
+  model: cpus()[0]?.model,
+  kernel: release(),
+  node: process.version,
+  pinned: Processes.isPinned
+}
 fs.writeFileSync(
   file,
   JSON.stringify(

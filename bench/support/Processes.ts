@@ -56,7 +56,11 @@ export interface SpawnOptions {
   readonly env?: NodeJS.ProcessEnv
 }
 
-export const spawn = (command: string, args: ReadonlyArray<string>, { env, role, stdio }: SpawnOptions): ChildProcess => {
+export const spawn = (
+  command: string,
+  args: ReadonlyArray<string>,
+  { env, role, stdio }: SpawnOptions
+): ChildProcess => {
   const pinned = isPinned ? ["taskset", "-c", role === "server" ? "0" : "1", command, ...args] : [command, ...args]
   const child = spawnProcess(pinned[0]!, pinned.slice(1), {
     stdio,
@@ -71,14 +75,11 @@ export const spawn = (command: string, args: ReadonlyArray<string>, { env, role,
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
 
-/** Starts a TypeScript file of this repository, with an IPC channel. */
+/** Starts a script after loading `imports`, of which one is to be tsx where TypeScript is to be understood. */
 export const spawnScript = (
   file: string,
-  options: SpawnOptions & { readonly preload?: ReadonlyArray<string> }
-): ChildProcess => {
-  const imports = ["tsx", ...(options.preload ?? [])].flatMap((each) => ["--import", each])
-  return spawn(process.execPath, [...imports, file], options)
-}
+  options: SpawnOptions & { readonly imports: ReadonlyArray<string> }
+): ChildProcess => spawn(process.execPath, [...options.imports.flatMap((each) => ["--import", each]), file], options)
 
 export const repository = (path: string): string => `${root}${path}`
 

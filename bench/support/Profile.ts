@@ -5,10 +5,17 @@ import * as fs from "node:fs"
 import * as path from "node:path"
 import { fileURLToPath } from "node:url"
 
+interface Frame {
+  readonly functionName: string
+  readonly url: string
+  readonly lineNumber: number
+}
+
 interface Profile {
   readonly nodes: ReadonlyArray<{
     readonly id: number
-    readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number }
+    readonly children?: ReadonlyArray<number>
+    readonly callFrame: Frame
   }>
   readonly samples: ReadonlyArray<number>
   readonly timeDeltas: ReadonlyArray<number>
@@ -31,10 +38,19 @@ const sourceLine = (url: string, line: number): string => {
 /** Top functions by the time in themselves, as lines of text; percentages are of the time that was not idle. */
 export const summary = (file: string): ReadonlyArray<string> => {
   const { nodes, samples, timeDeltas } = JSON.parse(fs.readFileSync(file, "utf8")) as Profile
-  const names = new Map(nodes.map(({ callFrame: { functionName, lineNumber, url }, id }) => [
-    id,
+  const parents = new Map(nodes.flatMap(({ children, id }) => (children ?? []).map((child) => [child, id])))
+  const frames = new Map(nodes.map(({ callFrame, id }) => [id, callFrame]))
+  const placeOf = ({ functionName, lineNumber, url }: Frame) =>
     `${functionName || "(anonymous)"}${url ? `  ${place(url)}:${lineNumber + 1}${sourceLine(url, lineNumber)}` : ""}`
-  ]))
+  /** Native functions say little: who called them says more. */
+  const nameOf = (id: number): string => {
+    const frame = frames.get(id)!
+    const parent = frames.get(parents.get(id) ?? -1)
+    return frame.url === "" && parent !== undefined && parent.functionName !== "(root)"
+      ? `${placeOf(frame)}  < ${placeOf(parent)}`
+      : placeOf(frame)
+  }
+  const names = new Map(nodes.map(({ id }) => [id, nameOf(id)]))
   const times = new Map<string, number>()
   samples.forEach((id, i) => {
     const name = names.get(id) ?? "?"
@@ -42,9 +58,12 @@ export const summary = (file: string): ReadonlyArray<string> => {
   })
   const all = [...times.values()].reduce((sum, time) => sum + time, 0)
   // Starting the profiler is not the server's work.
-  const idle = (times.get("(idle)") ?? 0) + (times.get("dispatch") ?? 0)
-  times.delete("(idle)")
-  times.delete("dispatch")
+  let idle = 0
+  for (const [name, time] of times) {
+    if (name !== "(idle)" && !name.startsWith("dispatch  <")) continue
+    idle += time
+    times.delete(name)
+  }
   const busy = all - idle
   const top = [...times].sort((a, b) => b[1] - a[1]).slice(0, LINES)
   return [

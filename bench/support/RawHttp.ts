@@ -75,7 +75,9 @@ export const connect = (port: number, host = "127.0.0.1"): Promise<Connection> =
       while (at < end) {
         switch (state) {
           case "head": {
-            const all: Buffer = headBytes.length === 0 ? bytes.subarray(at, end) : Buffer.concat([headBytes, bytes.subarray(at, end)])
+            const all: Buffer = headBytes.length === 0
+              ? bytes.subarray(at, end)
+              : Buffer.concat([headBytes, bytes.subarray(at, end)])
             const close = all.indexOf("\r\n\r\n")
             if (close < 0) {
               headBytes = Buffer.from(all)

@@ -37,7 +37,10 @@ export const percentile = (values: ReadonlyArray<number>, p: number): number =>
 
 export const MB = 1_000_000
 
-export const atMost = (value: number, limit: number, unit: string) => ({ text: `<= ${limit} ${unit}`, met: value <= limit })
+export const atMost = (value: number, limit: number, unit: string) => ({
+  text: `<= ${limit} ${unit}`,
+  met: value <= limit
+})
 export const atLeast = (ratio: number, limit: number) => ({ text: `>= ${limit}`, met: ratio >= limit })
 
 /** What every workload says about the server process, over its runs. */
@@ -54,6 +57,8 @@ export const usageFigures = (usages: ReadonlyArray<Usage>, peakRssLimitMb?: numb
       ...(peakRssLimitMb !== undefined && { aim: atMost(peakRss, peakRssLimitMb, "MB") })
     },
     { what: "  of it anonymous", ours: Math.max(...usages.map((usage) => usage.peakAnonymous)) / MB, unit: "MB" },
+    { what: "  JavaScript heap", ours: Math.max(...usages.map((usage) => usage.peakHeap)) / MB, unit: "MB" },
+    { what: "  held by it outside", ours: Math.max(...usages.map((usage) => usage.peakExternal)) / MB, unit: "MB" },
     { what: "event loop delay p99", ours: of((usage) => usage.loopDelayP99), unit: "ms" },
     { what: "event loop delay max", ours: Math.max(...usages.map((usage) => usage.loopDelayMax)), unit: "ms" }
   ]
@@ -69,7 +74,9 @@ const number = (value: number | undefined): string =>
 const table = (rows: ReadonlyArray<ReadonlyArray<string>>): string => {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
   return rows
-    .map((row) => "  " + row.map((cell, i) => (i === 0 || i === 5 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  "))
+    .map((row) =>
+      "  " + row.map((cell, i) => (i === 0 || i === 5 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!))).join("  ")
+    )
     .map((line) => line.trimEnd())
     .join("\n")
 }

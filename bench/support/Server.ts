@@ -5,19 +5,18 @@ import type { ChildProcess } from "node:child_process"
 import * as fs from "node:fs"
 import { createServer } from "node:net"
 import * as path from "node:path"
-import type { Command, LoopDelay } from "./preload.ts"
+import * as Compiled from "./Compiled.ts"
+import type { Command, Seen } from "./preload.ts"
 import * as Processes from "./Processes.ts"
 
 /** What a measured piece of work cost the server. */
-export interface Usage {
+export interface Usage extends Seen {
   readonly cpuSeconds: number
   /** Of the main thread alone; the rest is garbage collection, the store's writer thread and the thread pool. */
   readonly mainCpuSeconds: number
   readonly peakRss: number
   /** Highest anonymous part of the resident set, sampled; the rest is mapped files, above all the store's, which the kernel can take back. */
   readonly peakAnonymous: number
-  readonly loopDelayP99: number
-  readonly loopDelayMax: number
 }
 
 export interface Server {
@@ -39,6 +38,8 @@ export interface ServerOptions {
   /** Where to write CPU profiles to, if anywhere. */
   readonly profiles?: string | undefined
   readonly label: string
+  /** Run what `compile` made, not the sources. */
+  readonly compiled: boolean
   /** Called when it begins to follow the slot; with it begins what `measure` measures. Without this, `measure` begins when called. */
   readonly onFollowing?: (pid: number) => void
 }
@@ -57,14 +58,17 @@ const freePort = () =>
     })
   })
 
-/** The product's main; `BENCH_ENTRY` names another, such as a compiled one. */
-const entry = () => process.env.BENCH_ENTRY ?? Processes.repository("src/main.ts")
+const compiled = Processes.repository("bench/out/compiled")
 
-const spawnServer = (options: ServerOptions, port: number): ChildProcess =>
-  Processes.spawnScript(entry(), {
+/** Makes the server run as plain JavaScript from now on. */
+export const compile = (): void => Compiled.compile(Processes.repository(""), ["src", "bench/support"], compiled)
+
+const spawnServer = (options: ServerOptions, port: number): ChildProcess => {
+  const file = (path: string) => (options.compiled ? `${compiled}/${path}.js` : Processes.repository(`${path}.ts`))
+  return Processes.spawnScript(file("src/main"), {
     role: "server",
     stdio: ["ignore", "pipe", "pipe", "ipc"],
-    preload: [Processes.repository("bench/support/preload.ts")],
+    imports: [...(options.compiled ? [] : ["tsx"]), file("bench/support/preload")],
     env: {
       DATABASE_URL: options.databaseUrl,
       SHAPELOG_PORT: String(port),
@@ -73,6 +77,7 @@ const spawnServer = (options: ServerOptions, port: number): ChildProcess =>
       SHAPELOG_LOG_LEVEL: "info"
     }
   })
+}
 
 let profiles = 0
 
@@ -107,14 +112,13 @@ export const start = async (options: ServerOptions): Promise<Server> => {
       const after = Processes.cpu(pid)
       const { peak } = Processes.memory(pid)
       const file = profile && path.join(profile, `${options.label}-${++profiles}.cpuprofile`)
-      const delay = await tell({ _tag: "End", profileFile: file }) as LoopDelay
+      const seen = await tell({ _tag: "End", profileFile: file }) as Seen
       return {
         cpuSeconds: after.all - before.all,
         mainCpuSeconds: after.main - before.main,
         peakRss: peak,
         peakAnonymous,
-        loopDelayP99: delay.p99,
-        loopDelayMax: delay.max
+        ...seen
       }
     }
     return { end }
@@ -151,5 +155,12 @@ export const start = async (options: ServerOptions): Promise<Server> => {
     })
   }
 
-  return { port, pid, rssAtStart: Processes.memory(pid).rss, followingAt: () => followingAt!, measure: () => early ?? measure(), stop }
+  return {
+    port,
+    pid,
+    rssAtStart: Processes.memory(pid).rss,
+    followingAt: () => followingAt!,
+    measure: () => early ?? measure(),
+    stop
+  }
 }

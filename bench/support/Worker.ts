@@ -39,7 +39,11 @@ export const start = <Job extends object, Result, Event = never>(
   role: Processes.Role
 ): Worker<Job, Result, Event> => {
   const file = fileURLToPath(new URL(`./workers/${name}.ts`, import.meta.url))
-  const child: ChildProcess = Processes.spawnScript(file, { role, stdio: ["ignore", "inherit", "inherit", "ipc"] })
+  const child: ChildProcess = Processes.spawnScript(file, {
+    role,
+    stdio: ["ignore", "inherit", "inherit", "ipc"],
+    imports: ["tsx"]
+  })
   const ask = (job: Job, limitMillis: number, onEvent?: (event: Event) => void) => {
     const answer = new Promise<Result>((resolve, reject) => {
       const settle = (done: () => void) => {

@@ -7,22 +7,34 @@ import { type Profiler } from "node:inspector"
 import { Session } from "node:inspector/promises"
 import { findSourceMap, type SourceMapping } from "node:module"
 import { monitorEventLoopDelay } from "node:perf_hooks"
+import { getHeapStatistics } from "node:v8"
 
 export type Command =
   | { readonly _tag: "Begin"; readonly profile: boolean }
   | { readonly _tag: "End"; readonly profileFile: string | undefined }
 
-export interface LoopDelay {
-  readonly _tag: "LoopDelay"
+export interface Seen {
   /** Milliseconds by which a timer was late. */
-  readonly p50: number
-  readonly p99: number
-  readonly max: number
+  readonly loopDelayP99: number
+  readonly loopDelayMax: number
+  /** Highest use of JavaScript's heap, and of memory that its objects hold outside of it (Buffers), in bytes. */
+  readonly peakHeap: number
+  readonly peakExternal: number
 }
 
 const RESOLUTION = 5
+const SAMPLE_MILLIS = 50
 const delay = monitorEventLoopDelay({ resolution: RESOLUTION })
 const inspector = new Session()
+
+let sampler: NodeJS.Timeout | undefined
+let peakHeap = 0
+let peakExternal = 0
+const sample = () => {
+  const { external_memory, used_heap_size } = getHeapStatistics()
+  peakHeap = Math.max(peakHeap, used_heap_size)
+  peakExternal = Math.max(peakExternal, external_memory)
+}
 
 const begin = async (profile: boolean) => {
   if (profile) {
@@ -31,6 +43,8 @@ const begin = async (profile: boolean) => {
     await inspector.post("Profiler.setSamplingInterval", { interval: 500 })
     await inspector.post("Profiler.start")
   }
+  peakHeap = peakExternal = 0
+  sampler = setInterval(sample, SAMPLE_MILLIS).unref()
   delay.reset()
   delay.enable()
   process.send?.({ _tag: "Begun" })
@@ -41,7 +55,8 @@ const mapped = ({ nodes, ...rest }: Profiler.Profile) => ({
   ...rest,
   nodes: nodes.map((node) => {
     const { columnNumber, lineNumber, url } = node.callFrame
-    const found: Partial<SourceMapping> = (url === "" ? undefined : findSourceMap(url)?.findEntry(lineNumber, columnNumber)) ?? {}
+    const found: Partial<SourceMapping> =
+      (url === "" ? undefined : findSourceMap(url)?.findEntry(lineNumber, columnNumber)) ?? {}
     return found.originalLine === undefined
       ? node
       : { ...node, callFrame: { ...node.callFrame, lineNumber: found.originalLine } }
@@ -51,11 +66,13 @@ const mapped = ({ nodes, ...rest }: Profiler.Profile) => ({
 const end = async (profileFile: string | undefined) => {
   delay.disable()
   const late = (nanos: number) => (Number.isFinite(nanos) ? Math.max(0, nanos / 1e6 - RESOLUTION) : 0)
-  const answer: LoopDelay = {
-    _tag: "LoopDelay",
-    p50: late(delay.percentile(50)),
-    p99: late(delay.percentile(99)),
-    max: late(delay.max)
+  clearInterval(sampler)
+  sample()
+  const answer: Seen = {
+    loopDelayP99: late(delay.percentile(99)),
+    loopDelayMax: late(delay.max),
+    peakHeap,
+    peakExternal
   }
   if (profileFile !== undefined) {
     const { profile } = await inspector.post("Profiler.stop")

@@ -42,7 +42,11 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
 
     bench.progress("making the shape, and recording what is sent")
     await follow(server.port, 1, 1)
-    const recording = await RawServer.record({ port: server.port, file: path.join(bench.scratch("record"), "bodies"), shape: SHAPE })
+    const recording = await RawServer.record({
+      port: server.port,
+      file: path.join(bench.scratch("record"), "bodies"),
+      shape: SHAPE
+    })
 
     const raw = async (clients: number, rounds: number, inPieces: boolean): Promise<RawResult> => {
       const server = await RawServer.start(recording, inPieces)
@@ -96,7 +100,9 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
       ]
       reports.push({
         workload: `read, ${clients} client${clients > 1 ? "s" : ""}`,
-        title: `W2, ${clients} x ${rounds} times the warm log of ${rows} rows (${(results[0]!.read.bytes / MB / clients / rounds).toFixed(0)} MB)`,
+        title: `W2, ${clients} x ${rounds} times the warm log of ${rows} rows (${
+          (results[0]!.read.bytes / MB / clients / rounds).toFixed(0)
+        } MB)`,
         figures,
         notes: [],
         runs: results

@@ -148,13 +148,24 @@ const drain = async (bench: Bench, kind: Kind, url: string, storage: string, i: 
       { port: server.port, shape: SHAPE, clients: 1, rounds: 1 },
       LIMIT
     )
-    const check = await Worker.once<Check.Job, Check.Result>("check", "load", { port: server.port, shape: SHAPE }, LIMIT)
+    const check = await Worker.once<Check.Job, Check.Result>(
+      "check",
+      "load",
+      { port: server.port, shape: SHAPE },
+      LIMIT
+    )
     const [table] = await Database.query(url, "SELECT count(*) AS rows, sum(n) AS sum FROM items")
-    if (check.rows !== Number(table?.rows) || check.sum !== Number(table?.sum) || lsnOf(check.offset) !== bare.lastLsn) {
-      throw new Error(`the client has ${JSON.stringify(check)}, the table ${JSON.stringify(table)}, the last LSN is ${bare.lastLsn}`)
+    if (
+      check.rows !== Number(table?.rows) || check.sum !== Number(table?.sum) || lsnOf(check.offset) !== bare.lastLsn
+    ) {
+      throw new Error(
+        `the client has ${JSON.stringify(check)}, the table ${JSON.stringify(table)}, the last LSN is ${bare.lastLsn}`
+      )
     }
     if (check.inserts + check.updates !== kind.changes + kind.rows) {
-      throw new Error(`${check.inserts} inserts and ${check.updates} updates were read, of ${kind.changes} changes to ${kind.rows} rows`)
+      throw new Error(
+        `${check.inserts} inserts and ${check.updates} updates were read, of ${kind.changes} changes to ${kind.rows} rows`
+      )
     }
     return {
       wallMillis: Number(done - from) / 1e6,
@@ -167,7 +178,10 @@ const drain = async (bench: Bench, kind: Kind, url: string, storage: string, i: 
     }
   }
   try {
-    return await bench.withServer({ label: name.replaceAll(" ", "-"), databaseUrl: url, storage: copy, onFollowing }, measured)
+    return await bench.withServer(
+      { label: name.replaceAll(" ", "-"), databaseUrl: url, storage: copy, onFollowing },
+      measured
+    )
   } finally {
     await fs.rm(copy, { recursive: true, force: true })
   }
@@ -179,12 +193,15 @@ const runKind = async (bench: Bench, kind: Kind): Promise<Report> => {
   const url = await bench.items(kind.database, kind.rows)
   const storage = bench.scratch("storage")
   bench.progress(`${kind.name}: making the shape`)
-  const handle = await bench.withServer({ label: `${kind.name}-shape`, databaseUrl: url, storage, keepSlot: true }, async (server) => {
-    const connection = await RawHttp.connect(server.port)
-    const { handle } = await RawHttp.follow(connection, SHAPE, () => {})
-    connection.close()
-    return handle
-  })
+  const handle = await bench.withServer(
+    { label: `${kind.name}-shape`, databaseUrl: url, storage, keepSlot: true },
+    async (server) => {
+      const connection = await RawHttp.connect(server.port)
+      const { handle } = await RawHttp.follow(connection, SHAPE, () => {})
+      connection.close()
+      return handle
+    }
+  )
   await Database.copySlot(url, Database.SLOT, MASTER)
   await Database.dropSlot(url, Database.SLOT)
   try {
@@ -207,12 +224,24 @@ const runKind = async (bench: Bench, kind: Kind): Promise<Report> => {
       workload: kind.name,
       title: `${kind.title} (${(results[0]!.bare.bytes / MB).toFixed(0)} MB of pgoutput); limit: a bare reader`,
       figures: [
-        { what: "from following to readable", ours: wall, unit: "ms", limit: bare, ratio: bare / wall, aim: atLeast(bare / wall, kind.aim) },
+        {
+          what: "from following to readable",
+          ours: wall,
+          unit: "ms",
+          limit: bare,
+          ratio: bare / wall,
+          aim: atLeast(bare / wall, kind.aim)
+        },
         { what: "  of it from the first byte", ours: since, unit: "ms", limit: bareSince, ratio: bareSince / since },
         { what: "changes", ours: changes / wall * 1000, unit: "1/s", limit: changes / bare * 1000 },
         { what: "until durable and confirmed", ours: of((result) => result.durableMillis), unit: "ms" },
         { what: "then: reading all of the log", ours: of((result) => result.read.wallMillis), unit: "ms" },
-        { what: "server CPU per change", ours: perCpu, unit: "us", limit: of((result) => result.bare.cpuSeconds) / changes * 1e6 },
+        {
+          what: "server CPU per change",
+          ours: perCpu,
+          unit: "us",
+          limit: of((result) => result.bare.cpuSeconds) / changes * 1e6
+        },
         ...usageFigures(results.map(({ usage }) => usage), kind.rssLimitMb)
       ],
       notes: [

@@ -28,7 +28,9 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
   return bench.withServer({ label: "small", databaseUrl: url }, async (server) => {
     const connection = await RawHttp.connect(server.port)
     const { handle } = await RawHttp.follow(connection, SHAPE, () => {})
-    for (let i = 1; i <= 5; i++) await Database.query(url, `UPDATE items SET payload = left(repeat(md5('${i}'), 4), 120) WHERE id = ${1 + i % 3}`)
+    for (let i = 1; i <= 5; i++) {
+      await Database.query(url, `UPDATE items SET payload = left(repeat(md5('${i}'), 4), 120) WHERE id = ${1 + i % 3}`)
+    }
     const live = `${SHAPE}&offset=0_inf&handle=${handle}`
     const etag = await Processes.until(10_000, "the changes' arrival", async () => {
       let body = ""
@@ -75,9 +77,18 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
       const limitCpu = median(results.map(({ limitCpu }) => limitCpu)) / requests * 1e6
       reports.push({
         workload: `small, ${name}`,
-        title: `W3, ${requests} x ${status} with ${recording.responses[index]!.length} bytes of body, ${CONNECTIONS} connections`,
+        title: `W3, ${requests} x ${status} with ${
+          recording.responses[index]!.length
+        } bytes of body, ${CONNECTIONS} connections`,
         figures: [
-          { what: "requests; limit: node:http", ours: rate, unit: "1/s", limit, ratio: rate / limit, aim: atLeast(rate / limit, 0.6) },
+          {
+            what: "requests; limit: node:http",
+            ours: rate,
+            unit: "1/s",
+            limit,
+            ratio: rate / limit,
+            aim: atLeast(rate / limit, 0.6)
+          },
           { what: "server CPU per request", ours: cpu, unit: "us", limit: limitCpu, ratio: limitCpu / cpu },
           {
             what: "client busy",

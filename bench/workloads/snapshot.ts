@@ -18,12 +18,14 @@ import type * as Follow from "../support/workers/follow.ts"
 
 const LIMIT = 300_000
 
-const json = (column: string) => `'"${column}":' || CASE WHEN ${column} IS NULL THEN 'null' ELSE to_json(${column}::text)::text END`
+const json = (column: string) =>
+  `'"${column}":' || CASE WHEN ${column} IS NULL THEN 'null' ELSE to_json(${column}::text)::text END`
 
 /** Snapshot items made in SQL: string concatenation, column by column. */
-const jsonInSql = `SELECT '{"key":' || to_json('"public"."items"/"' || replace(id::text, '/', '//') || '"')::text || ',"value":{' || ${
-  ["id", "name", "status", "ts", "n", "payload"].map(json).join(` || ',' || `)
-} || '},"headers":{"operation":"insert","relation":["public","items"]}}' FROM items`
+const jsonInSql =
+  `SELECT '{"key":' || to_json('"public"."items"/"' || replace(id::text, '/', '//') || '"')::text || ',"value":{' || ${
+    ["id", "name", "status", "ts", "n", "payload"].map(json).join(` || ',' || `)
+  } || '},"headers":{"operation":"insert","relation":["public","items"]}}' FROM items`
 
 const hasPsql = spawnSync("psql", ["--version"]).status === 0
 
@@ -33,7 +35,16 @@ const copy = async (url: string, what: string): Promise<number> => {
     const job: Copy.Job = { url, sql: `COPY ${what} TO STDOUT` }
     return (await Worker.once<Copy.Job, Copy.Result>("copy", "server", job, LIMIT)).wallMillis
   }
-  const child = Processes.spawn("psql", [url, "-X", "-v", "ON_ERROR_STOP=1", "-c", "\\timing on", "-c", `\\copy ${what} to /dev/null`], {
+  const child = Processes.spawn("psql", [
+    url,
+    "-X",
+    "-v",
+    "ON_ERROR_STOP=1",
+    "-c",
+    "\\timing on",
+    "-c",
+    `\\copy ${what} to /dev/null`
+  ], {
     role: "server",
     stdio: ["ignore", "pipe", "inherit"],
     env: { PGTZ: "UTC", PGDATESTYLE: "ISO" }

@@ -91,7 +91,8 @@ Worker.serve<Job, Result, "ready">(async ({ changes, firstId, publication, slot,
           break
       }
     }
-    const command = `START_REPLICATION SLOT "${slot}" LOGICAL 0/0 (proto_version '1', publication_names '"${publication}"')`
+    const command =
+      `START_REPLICATION SLOT "${slot}" LOGICAL 0/0 (proto_version '1', publication_names '"${publication}"')`
     const onStart = () => {
       begin = performance.now()
       say("ready")

@@ -25,7 +25,12 @@ export interface Result {
 interface Item {
   readonly key?: string
   readonly value: { readonly n?: string }
-  readonly headers: { readonly operation?: string; readonly control?: string; readonly lsn?: string; readonly op_position?: number }
+  readonly headers: {
+    readonly operation?: string
+    readonly control?: string
+    readonly lsn?: string
+    readonly op_position?: number
+  }
 }
 
 Worker.serve<Job, Result>(async ({ port, shape }) => {
@@ -39,7 +44,9 @@ Worker.serve<Job, Result>(async ({ port, shape }) => {
     if (headers.lsn !== undefined) {
       const lsn = BigInt(headers.lsn)
       const position = headers.op_position ?? 0
-      if (lsn < last.lsn || (lsn === last.lsn && position <= last.position)) throw new Error(`out of order: ${headers.lsn}_${position}`)
+      if (lsn < last.lsn || (lsn === last.lsn && position <= last.position)) {
+        throw new Error(`out of order: ${headers.lsn}_${position}`)
+      }
       last = { lsn, position }
     }
     switch (headers.operation) {

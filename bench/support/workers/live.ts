@@ -34,7 +34,9 @@ Worker.serve<Job, Result, "ready">(async ({ count, firstId, port, shape }, say) 
   while (seen < count) {
     body = ""
     const cursor = at.cursor === undefined ? "" : `&cursor=${at.cursor}`
-    at = RawHttp.position(await connection.get(`${shape}&offset=${at.offset}&handle=${at.handle}&live=true${cursor}`, onBody))
+    at = RawHttp.position(
+      await connection.get(`${shape}&offset=${at.offset}&handle=${at.handle}&live=true${cursor}`, onBody)
+    )
     const now = process.hrtime.bigint()
     polls++
     for (const [, id] of body.matchAll(KEY)) {

@@ -39,5 +39,10 @@ Worker.serve<Job, Result>(async ({ connections, headers, port, requests, status,
   const wallMillis = performance.now() - begin
   const { system, user } = process.cpuUsage(cpu)
   for (const connection of opened) connection.close()
-  return { wallMillis, p50: percentile(times, 0.5), p99: percentile(times, 0.99), busy: (user + system) / 1000 / wallMillis }
+  return {
+    wallMillis,
+    p50: percentile(times, 0.5),
+    p99: percentile(times, 0.99),
+    busy: (user + system) / 1000 / wallMillis
+  }
 })

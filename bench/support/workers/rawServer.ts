@@ -36,7 +36,12 @@ const listen = (file: string, responses: ReadonlyArray<Recorded>, inPieces: bool
     const headers = [...response.rawHeaders]
     if (!isPieces && response.status !== 304) headers.push("content-length", String(body.length))
     const conditional = response.headers.toLowerCase().includes("if-none-match")
-    return [`${conditional ? "?" : ""}${response.target}`, { status: response.status, headers, body, pieces: isPieces ? pieces : undefined }]
+    return [`${conditional ? "?" : ""}${response.target}`, {
+      status: response.status,
+      headers,
+      body,
+      pieces: isPieces ? pieces : undefined
+    }]
   }))
   const server = http.createServer({ keepAliveTimeout: 60_000, noDelay: true }, (req, res) => {
     const conditional = req.headers["if-none-match"] !== undefined

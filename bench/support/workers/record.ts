@@ -57,7 +57,15 @@ Worker.serve<Job, ReadonlyArray<Recorded>>(async ({ file, port, requests, shape 
       (length) => length > 0 && lengths.push(length)
     )
     const pieces = lengths.length > 0 ? lengths : undefined
-    recorded.push({ target, headers, status: head.status, rawHeaders: headersOf(head), pieces, start, length: at - start })
+    recorded.push({
+      target,
+      headers,
+      status: head.status,
+      rawHeaders: headersOf(head),
+      pieces,
+      start,
+      length: at - start
+    })
     return head
   }
   for (const { headers, target } of requests ?? []) await record(target, headers)
