@@ -200,7 +200,7 @@ scenario("a handle that clients were told is gone stays gone, however the server
   setup: "CREATE TABLE items (id int PRIMARY KEY); INSERT INTO items VALUES (1)"
 }, async ({ db, follow, server }) => {
   const follower = follow({ table: "items" })
-  for (let i = 1; i <= 4; i++) {
+  for (let i = 1; i <= 2; i++) {
     follower.start()
     await follower.until(({ upToDate }) => upToDate)
     await Promise.all([

@@ -106,7 +106,10 @@ export class Client {
       signal: this.aborter.signal,
       backoffOptions: { initialDelay: 50, maxDelay: 300, multiplier: 2 },
       onError: (error) => {
+        // A body that breaks off, as when the server is killed, is the one failure that the client does not try again by itself.
+        if (error instanceof FetchError && error.status === 200) return {}
         this.errors.push(error)
+        return undefined
       },
       ...options
     })
