@@ -4,6 +4,7 @@
  */
 import { it } from "@effect/vitest"
 import {
+  FetchError,
   type Message,
   type Row,
   Shape,
