@@ -12,8 +12,10 @@ import { type Choose, Simulation } from "./Simulation.ts"
 export interface Program<S, A, E> {
   /** Runs in one fixed order. */
   readonly setup: Effect.Effect<S, E, Scope.Scope>
-  /** The fibers whose interleavings are explored, with all that they wake. */
+  /** The fibers whose interleavings are explored; whatever else there is runs as soon as it can. */
   readonly race: (state: S) => ReadonlyArray<Effect.Effect<A, E>>
+  /** Fibers that take part and need not end, such as a consumer's loop. */
+  readonly beside?: (state: S) => ReadonlyArray<Effect.Effect<unknown>>
   /** Fails when what came of the race is wrong. */
   readonly check: (state: S, results: ReadonlyArray<A>) => Effect.Effect<void, E>
 }
@@ -44,10 +46,15 @@ export const explore = <S, A, E>(program: Program<S, A, E>, bounds: Bounds): num
     if (schedules > bounds.maxSchedules) throw new Error(`more than ${bounds.maxSchedules} schedules`)
     let depth = 0
     let exploring = false
+    const actors = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
+    let actor: Fiber.RuntimeFiber<unknown, unknown> | undefined
     const choose: Choose = (tasks, last) => {
       if (!exploring || tasks.length === 1) return 0
+      const bystander = tasks.findIndex(({ fiber }) => fiber === undefined || !actors.has(fiber))
+      if (bystander >= 0) return bystander
       // The fiber that ran comes first: to go on with it costs nothing.
-      const current = last === undefined ? -1 : tasks.findIndex(({ fiber }) => fiber === last)
+      if (last !== undefined && actors.has(last)) actor = last
+      const current = tasks.findIndex(({ fiber }) => fiber === actor)
       const branch = path[depth] ??= { options: tasks.length, freeOptions: current < 0 ? tasks.length : 1, taken: 0 }
       if (branch.options !== tasks.length) throw new Error("the program does not run the same way twice")
       depth += 1
@@ -62,6 +69,9 @@ export const explore = <S, A, E>(program: Program<S, A, E>, bounds: Bounds): num
         const ready = Effect.unsafeMakeLatch(false)
         const fibers = yield* Effect.forEach(program.race(state), (effect) =>
           Effect.fork(Effect.zipRight(ready.await, effect)))
+        const beside = yield* Effect.forEach(program.beside?.(state) ?? [], (effect) =>
+          Effect.fork(Effect.zipRight(ready.await, effect)))
+        for (const fiber of [...fibers, ...beside]) actors.add(fiber)
         yield* simulation.settle
         yield* simulation.finely(simulation.elapse(Effect.suspend(() => {
           exploring = true
