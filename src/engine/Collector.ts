@@ -243,23 +243,21 @@ export const make = (context: CollectorContext): Collector => {
    */
   const offerAll = (works: ReadonlyMap<ShapeEntry, Work>, after: () => void): Effect.Effect<void> => {
     const missing = () => [...works.keys()].find((entry) => !entry.removed && !consumers.unsafeCurrent(entry))
-    const offer = Effect.suspend(() => {
-      if (missing()) return Effect.succeed(false)
-      return Effect.async<boolean>((resume) => {
-        let left = 1
-        const done = () => {
-          if (--left > 0) return
-          after()
-          resume(Effect.succeed(true))
-        }
-        for (const [entry, work] of works) {
-          const consumer = entry.removed ? undefined : consumers.unsafeCurrent(entry)
-          if (!consumer) continue
-          left += 1
-          consumer.unsafeOffer(work, done)
-        }
-        done()
-      })
+    const offer = Effect.async<boolean>((resume) => {
+      if (missing()) return resume(Effect.succeed(false))
+      let left = 1
+      const done = () => {
+        if (--left > 0) return
+        after()
+        resume(Effect.succeed(true))
+      }
+      for (const [entry, work] of works) {
+        const consumer = entry.removed ? undefined : consumers.unsafeCurrent(entry)
+        if (!consumer) continue
+        left += 1
+        consumer.unsafeOffer(work, done)
+      }
+      done()
     })
     return Effect.suspend(() => {
       const entry = missing()

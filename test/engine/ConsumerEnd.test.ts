@@ -38,7 +38,9 @@ const watched = (
 ): Consumer.Registry =>
   Object.create(inner, {
     modify: {
-      value: <B>(f: (a: HashMap.HashMap<string, Consumer.Consumer>) => readonly [B, HashMap.HashMap<string, Consumer.Consumer>]) =>
+      value: <B>(
+        f: (a: HashMap.HashMap<string, Consumer.Consumer>) => readonly [B, HashMap.HashMap<string, Consumer.Consumer>]
+      ) =>
         Effect.suspend(() => {
           let result: B
           const clearing = Effect.map(
@@ -71,7 +73,9 @@ const setUp = Effect.gen(function*() {
       seen.push(yield* look(parts, consumer, inner))
     }))
   const scope = yield* Scope.make()
-  const { consumer, loop } = yield* Consumer.acquire(parts.entry, { ...parts.context, registry }).pipe(Scope.extend(scope))
+  const { consumer, loop } = yield* Consumer.acquire(parts.entry, { ...parts.context, registry }).pipe(
+    Scope.extend(scope)
+  )
   yield* Deferred.succeed(acquired, consumer)
   const fiber = yield* Effect.fork(Effect.onExit(loop, (exit) => Scope.close(scope, exit)))
   yield* offer(consumer, transactions(2, 100n, 200n))
@@ -86,8 +90,11 @@ describe("a consumer that ends flushes, then clears the registry, then releases 
     ["interrupted", ({ fiber }) => Fiber.interrupt(fiber)],
     ["interrupted by its scope", ({ scope }) => Scope.close(scope, Exit.void)],
     ["by a typed failure", ({ scope }) => Scope.close(scope, Exit.fail("failure"))],
-    ["by a change that can't be encoded", ({ consumer, fiber }) =>
-      Effect.zipRight(Effect.sync(() => consumer.unsafeOffer(poison(300n), () => {})), Fiber.await(fiber))]
+    [
+      "by a change that can't be encoded",
+      ({ consumer, fiber }) =>
+        Effect.zipRight(Effect.sync(() => consumer.unsafeOffer(poison(300n), () => {})), Fiber.await(fiber))
+    ]
   ]
   for (const [name, end] of ways) {
     it.scoped(name, () =>
@@ -98,13 +105,23 @@ describe("a consumer that ends flushes, then clears the registry, then releases 
         const ending = yield* Effect.fork(end(set))
         yield* parts.faults.commits.stopped(1)
         // The flush's commit is on its way: nothing is stored, everything can still be read.
-        assert.deepStrictEqual(yield* look(parts, consumer, inner), { registered: true, buffer: "reads", stored: [], read: all })
+        assert.deepStrictEqual(yield* look(parts, consumer, inner), {
+          registered: true,
+          buffer: "reads",
+          stored: [],
+          read: all
+        })
         assert.strictEqual(seen.length, 0)
         yield* parts.faults.completions.close
         yield* parts.faults.commits.open
         yield* parts.faults.completions.stopped(1)
         // It is visible, and the consumer does not know yet.
-        assert.deepStrictEqual(yield* look(parts, consumer, inner), { registered: true, buffer: "reads", stored: all, read: all })
+        assert.deepStrictEqual(yield* look(parts, consumer, inner), {
+          registered: true,
+          buffer: "reads",
+          stored: all,
+          read: all
+        })
         assert.strictEqual(seen.length, 0)
         yield* parts.faults.completions.open
         yield* Fiber.await(ending)
@@ -212,7 +229,10 @@ describe("ends that Consumers brings about", () => {
       consumer.unsafeOffer(poison(200n), () => settled.push(parts.entry.removed))
       consumer.unsafeOffer(transactions(2, 300n), () => settled.push(parts.entry.removed))
       // Nobody else is started meanwhile, and the caller is told that there is none.
-      assert.strictEqual(yield* parts.consumers.get(parts.entry).pipe(Effect.repeat({ until: () => parts.entry.removed })), undefined)
+      assert.strictEqual(
+        yield* parts.consumers.get(parts.entry).pipe(Effect.repeat({ until: () => parts.entry.removed })),
+        undefined
+      )
       yield* Effect.yieldNow()
       yield* TestClock.adjust("1 second")
       assert.deepStrictEqual(settled, [true, true])

@@ -2,7 +2,6 @@
  * The engine's inner parts without a source: consumers, committer and reader over a store that fails and stalls on command.
  */
 import { Context, Effect, Exit, HashMap, Layer, Ref, Scope } from "effect"
-import { bodyText, tableOf } from "./EngineWorld.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
 import * as Projection from "../../src/domain/Projection.ts"
 import type { Relation } from "../../src/domain/Relation.ts"
@@ -10,13 +9,14 @@ import type { ShapeDefinition } from "../../src/domain/ShapeDefinition.ts"
 import { tuple } from "../../src/domain/WalMessage.ts"
 import { RowChange, type Transaction } from "../../src/engine/Changes.ts"
 import * as Committer from "../../src/engine/Committer.ts"
-import * as Consumer from "../../src/engine/Consumer.ts"
+import type * as Consumer from "../../src/engine/Consumer.ts"
 import * as Consumers from "../../src/engine/Consumers.ts"
 import * as MemoryBudget from "../../src/engine/MemoryBudget.ts"
 import { ShapeEntry } from "../../src/engine/ShapeCatalog.ts"
 import * as ShapeReader from "../../src/engine/ShapeReader.ts"
 import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
 import { layerFrom, makeState } from "../../src/storage/ShapeStorageMemory.ts"
+import { bodyText, tableOf } from "./EngineWorld.ts"
 import { FaultyStorage, layer as faultyLayer } from "./FaultyStorage.ts"
 
 const items = tableOf(10, "items", ["id", "title"])

@@ -3,21 +3,21 @@
  * is delivered in pieces of the test's choosing, and connections break when they are told to.
  */
 import { Context, Effect, Exit, Layer, Option, Scope } from "effect"
-import { type ColumnInfo, type Relation, type TableInfo } from "../../src/domain/Relation.ts"
+import { type SnapshotFailed } from "../../src/domain/Errors.ts"
+import * as LogOffset from "../../src/domain/LogOffset.ts"
 import type { Lsn } from "../../src/domain/Lsn.ts"
 import type { SnapshotMarks } from "../../src/domain/PgSnapshot.ts"
+import { type ColumnInfo, type Relation, type TableInfo } from "../../src/domain/Relation.ts"
 import type { ShapeRequest } from "../../src/domain/ShapeDefinition.ts"
 import { type RowMessage, tuple, type WalMessage } from "../../src/domain/WalMessage.ts"
-import { SnapshotFailed } from "../../src/domain/Errors.ts"
-import * as LogOffset from "../../src/domain/LogOffset.ts"
 import * as Engine from "../../src/engine/Engine.ts"
 import { type LogBody, ShapeEngine } from "../../src/engine/ShapeEngine.ts"
 import { Catalog, InvalidLiteral } from "../../src/source/Catalog.ts"
 import { Publication } from "../../src/source/Publication.ts"
 import { ReplicationError, ReplicationStream } from "../../src/source/ReplicationStream.ts"
 import { type CopyRows, SnapshotQuery } from "../../src/source/SnapshotQuery.ts"
-import { type MemoryState, crashed, layerFrom, makeState } from "../../src/storage/ShapeStorageMemory.ts"
 import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
+import { crashed, layerFrom, makeState, type MemoryState } from "../../src/storage/ShapeStorageMemory.ts"
 import { FaultyStorage, type Gate, layer as faultyLayer, makeGate } from "./FaultyStorage.ts"
 
 export type Row = Readonly<Record<string, string | null>>
@@ -221,7 +221,13 @@ export class Source {
         ? { _tag: "Insert", relation, row: tupleOf(table, change.row) }
         : change._tag === "Delete"
         ? { _tag: "Delete", relation, old: tupleOf(table, change.old), oldIsFull: true }
-        : { _tag: "Update", relation, old: tupleOf(table, change.old), oldIsFull: true, row: tupleOf(table, change.row) }
+        : {
+          _tag: "Update",
+          relation,
+          old: tupleOf(table, change.old),
+          oldIsFull: true,
+          row: tupleOf(table, change.row)
+        }
       messages.push(message)
     }
     messages.push({ _tag: "Commit", lsn, endLsn })
@@ -359,7 +365,8 @@ export class Source {
       Context.add(
         Catalog,
         Catalog.of({
-          table: (_, name) => Effect.zipRight(this.catalogGate.pass, Effect.sync(() => Option.fromNullable(this.tables.get(name)))),
+          table: (_, name) =>
+            Effect.zipRight(this.catalogGate.pass, Effect.sync(() => Option.fromNullable(this.tables.get(name)))),
           tableByOid: (oid) =>
             Effect.zipRight(
               this.catalogGate.pass,
@@ -411,36 +418,44 @@ const mortal = (isDead: () => boolean) =>
       }))
   )
 
-export const start = Effect.fnUntraced(function*(source: Source, state: MemoryState = makeState(), options: StartOptions = {}) {
-  const scope = yield* Scope.make()
-  let dead = false
-  const store = Layer.provide(faultyLayer, Layer.provide(mortal(() => dead), layerFrom(state)))
-  const layer = Engine.layer({ ...Engine.defaults, serverVersion: Effect.succeed(160_000), ...options }).pipe(
-    Layer.provide(source.layer),
-    Layer.provideMerge(store)
-  )
-  const context = yield* Layer.build(layer).pipe(Scope.extend(scope))
-  const faults = Context.get(context, FaultyStorage)
-  const started: Started = {
-    engine: Context.get(context, ShapeEngine),
-    gauges: Context.get(context, Engine.EngineGauges),
-    faults,
-    stop: Scope.close(scope, Exit.void),
-    crash: (lost) =>
-      Effect.suspend(() => {
-        dead = true
-        const left = crashed(state, lost)
-        source.disconnect()
-        // Whatever held the dead engine up holds it no longer.
-        return Effect.all([faults.commits.open, faults.completions.open, faults.flushes.open, faults.reads.open, faults.heal]).pipe(
-          Effect.zipRight(Scope.close(scope, Exit.void)),
-          Effect.as(left)
-        )
-      })
+export const start = Effect.fnUntraced(
+  function*(source: Source, state: MemoryState = makeState(), options: StartOptions = {}) {
+    const scope = yield* Scope.make()
+    let dead = false
+    const store = Layer.provide(faultyLayer, Layer.provide(mortal(() => dead), layerFrom(state)))
+    const layer = Engine.layer({ ...Engine.defaults, serverVersion: Effect.succeed(160_000), ...options }).pipe(
+      Layer.provide(source.layer),
+      Layer.provideMerge(store)
+    )
+    const context = yield* Layer.build(layer).pipe(Scope.extend(scope))
+    const faults = Context.get(context, FaultyStorage)
+    const started: Started = {
+      engine: Context.get(context, ShapeEngine),
+      gauges: Context.get(context, Engine.EngineGauges),
+      faults,
+      stop: Scope.close(scope, Exit.void),
+      crash: (lost) =>
+        Effect.suspend(() => {
+          dead = true
+          const left = crashed(state, lost)
+          source.disconnect()
+          // Whatever held the dead engine up holds it no longer.
+          return Effect.all([
+            faults.commits.open,
+            faults.completions.open,
+            faults.flushes.open,
+            faults.reads.open,
+            faults.heal
+          ]).pipe(
+            Effect.zipRight(Scope.close(scope, Exit.void)),
+            Effect.as(left)
+          )
+        })
+    }
+    yield* Effect.addFinalizer(() => started.stop)
+    return started
   }
-  yield* Effect.addFinalizer(() => started.stop)
-  return started
-})
+)
 
 // --- Reading ---
 
@@ -474,7 +489,9 @@ export const readAll = Effect.fnUntraced(function*(
   handle: string,
   after: LogOffset.LogOffset = LogOffset.beforeAll
 ) {
-  const slices: Array<{ readonly after: LogOffset.LogOffset; readonly end: LogOffset.LogOffset; readonly text: string }> = []
+  const slices: Array<
+    { readonly after: LogOffset.LogOffset; readonly end: LogOffset.LogOffset; readonly text: string }
+  > = []
   let at = after
   while (true) {
     const slice = yield* engine.read(handle, at)

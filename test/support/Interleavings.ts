@@ -67,10 +67,14 @@ export const explore = <S, A, E>(program: Program<S, A, E>, bounds: Bounds): num
         const state = yield* program.setup
         yield* simulation.settle
         const ready = Effect.unsafeMakeLatch(false)
-        const fibers = yield* Effect.forEach(program.race(state), (effect) =>
-          Effect.fork(Effect.zipRight(ready.await, effect)))
-        const beside = yield* Effect.forEach(program.beside?.(state) ?? [], (effect) =>
-          Effect.fork(Effect.zipRight(ready.await, effect)))
+        const fibers = yield* Effect.forEach(
+          program.race(state),
+          (effect) => Effect.fork(Effect.zipRight(ready.await, effect))
+        )
+        const beside = yield* Effect.forEach(
+          program.beside?.(state) ?? [],
+          (effect) => Effect.fork(Effect.zipRight(ready.await, effect))
+        )
         for (const fiber of [...fibers, ...beside]) actors.add(fiber)
         yield* simulation.settle
         yield* simulation.finely(simulation.elapse(Effect.suspend(() => {
@@ -86,12 +90,17 @@ export const explore = <S, A, E>(program: Program<S, A, E>, bounds: Bounds): num
       if (simulation.errors.length > 0) throw new Error(simulation.errors.join("\n"))
     } catch (error) {
       const taken = path.map((branch) => branch.taken).join(" ")
-      throw new Error(`schedule ${schedules} (${taken}) fails: ${error instanceof Error ? error.stack : JSON.stringify(error)}`)
+      throw new Error(
+        `schedule ${schedules} (${taken}) fails: ${error instanceof Error ? error.stack : JSON.stringify(error)}`
+      )
     }
     // The next schedule: the deepest choice that has another option within the bound.
     path.length = depth
     let next: number | undefined
-    let used = path.map((branch) => (branch.taken >= branch.freeOptions ? 1 : 0) as number).reduce((sum, cost) => sum + cost, 0)
+    let used = path.map((branch) => (branch.taken >= branch.freeOptions ? 1 : 0) as number).reduce(
+      (sum, cost) => sum + cost,
+      0
+    )
     for (let i = path.length - 1; i >= 0; i--) {
       const branch = path[i]!
       if (branch.taken >= branch.freeOptions) used -= 1

@@ -183,10 +183,14 @@ export class Simulation {
         const [task] = this.tasks.splice(at, 1)
         this.last = task!.fiber
         this.steps += 1
-        if (this.steps > MAX_STEPS) throw new Error(`the simulation does not come to an end (at ${this.millis}, ${this.tasks.length} tasks)`)
+        if (this.steps > MAX_STEPS) {
+          throw new Error(`the simulation does not come to an end (at ${this.millis}, ${this.tasks.length} tasks)`)
+        }
         task!.run()
       } else if (this.settling.length > 0) this.settling.shift()!()
-      else if (!this.elapsing || !this.wakeNext(this.millis + 3_600_000)) throw new Error(`the simulation is stuck: every fiber waits, ${this.sleepers.size} of them for time to pass`)
+      else if (!this.elapsing || !this.wakeNext(this.millis + 3_600_000)) {
+        throw new Error(`the simulation is stuck: every fiber waits, ${this.sleepers.size} of them for time to pass`)
+      }
     }
   }
 
