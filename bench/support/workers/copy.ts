@@ -1,5 +1,5 @@
 /**
- * Reads a COPY and throws it away: what stands in for psql where there is none. Also where replication begins (`Wire.ts`).
+ * Reads a COPY and throws it away: what stands in for psql where there is none.
  */
 import * as Wire from "../Wire.ts"
 import * as Worker from "../Worker.ts"
