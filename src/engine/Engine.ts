@@ -72,8 +72,6 @@ export const defaults: Omit<EngineOptions, "serverVersion"> = {
 }
 
 const FLUSH_MILLIS = 5000
-/** Requests whose shape is remembered without asking the catalog. */
-const MAX_REQUESTS = 20_000
 
 const retryCatalog = Schedule.exponential("500 millis", 1.5).pipe(Schedule.union(Schedule.spaced("10 seconds")))
 
@@ -99,7 +97,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   const shapes = ShapeCatalog.make()
   const router = Router.make()
   const budget = MemoryBudget.make(options.memoryBytes)
-  const requests = new Map<string, ShapeEntry>()
+  /** What requests mean, by identity: whoever asks often keeps his request object. */
+  const requests = new WeakMap<ShapeRequest, ShapeEntry>()
   const active = yield* Deferred.make<void>()
   const failed = yield* Deferred.make<never, ReplicationError>()
   let status: EngineStatus = "starting"
@@ -252,7 +251,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     return entry
   }
 
-  const resolve = Effect.fnUntraced(function*(request: ShapeRequest, key: string) {
+  const resolve = Effect.fnUntraced(function*(request: ShapeRequest) {
     const { definition, table } = yield* ResolveDefinition.resolve(request, yield* options.serverVersion).pipe(
       Effect.provideService(Catalog, catalog)
     )
@@ -270,8 +269,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       entry.schema = schemaOf(definition, table)
       entry.stale = false
     }
-    if (requests.size >= MAX_REQUESTS) requests.clear()
-    requests.set(key, entry)
+    requests.set(request, entry)
     return entry
   })
 
@@ -370,9 +368,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     awaitActive: Deferred.await(active),
     resolve: (request) =>
       Effect.suspend(() => {
-        const key = JSON.stringify(request)
-        const known = requests.get(key)
-        const entry = known && !known.removed && !known.stale ? Effect.succeed(known) : resolve(request, key)
+        const known = requests.get(request)
+        const entry = known && !known.removed && !known.stale ? Effect.succeed(known) : resolve(request)
         return Effect.map(entry, ({ handle, schema }) => ({ handle, schema }))
       }),
     exists: (handle) => shapes.byHandle(handle) !== undefined,

@@ -40,6 +40,8 @@ export interface ShapeBuffer {
   readonly handle: string
   /** The tail as it is now. */
   readonly tail: Effect.Effect<Tail, BufferGone>
+  /** The same in this turn; `undefined` when the buffer was released. */
+  readonly unsafeTail: () => Tail | undefined
   /**
    * JSON of the entries in (`after`, `upTo`], from the start of that range, at most `maxBytes` of it (but at least one block's worth). `None` when they
    * are not here because the store has them. Call it with `upTo` no greater than a `Tail.end` seen earlier.
@@ -114,6 +116,7 @@ export const make = (handle: string, end: LogOffset.LogOffset): ShapeBuffer => {
   return {
     handle,
     tail: current,
+    unsafeTail: () => tail,
     read: (after, upTo, maxBytes) =>
       Effect.suspend(() => (tail ? Effect.succeed(readTail(tail, after, upTo, maxBytes)) : gone)),
     unsafeAppend: (blocks, newEnd) => {

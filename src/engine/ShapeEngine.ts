@@ -44,6 +44,7 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   readonly awaitActive: Effect.Effect<void>
   /**
    * The shape of a request: the one that is kept, or a new one. Concurrent requests for the same shape get the same. Does not wait for the snapshot (`read` does).
+   * The same request object is answered without asking the catalog again.
    */
   readonly resolve: (
     request: ShapeRequest

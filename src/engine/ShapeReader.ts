@@ -12,7 +12,7 @@ import * as LogOffset from "../domain/LogOffset.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { ShapeStorage } from "../storage/ShapeStorage.ts"
 import * as BlockCache from "./BlockCache.ts"
-import type { Registry } from "./Consumer.ts"
+import type { Consumer, Registry } from "./Consumer.ts"
 import { readTail, type Tail } from "./ShapeBuffer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 import type { LogBody, LogSlice } from "./ShapeEngine.ts"
@@ -137,31 +137,63 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
       )
     })
 
-  const body: ShapeReader["body"] = (entry, after, upTo) =>
-    Effect.map(tailOf(entry), (tail) => {
-      if (LogOffset.lessOrEqual(upTo, after)) return nothing
-      let position = after
-      const next = Effect.suspend(() =>
-        LogOffset.lessOrEqual(upTo, position)
-          ? Effect.succeed(undefined)
-          : Effect.map(live(entry, position, upTo), (piece) => {
-            position = piece.last
-            return piece.bytes
-          })
-      )
-      // What is small and in memory needs no cursor.
-      const small = Option.flatMap(tail, (tail) => readTail(tail, after, upTo, PIECE_BYTES))
-      const piece = Option.isSome(small) ? small.value : cachedPiece(entry, after, upTo)
-      return { pull: bodyOf(next), ready: piece && LogOffset.equals(piece.last, upTo) ? piece.bytes : undefined }
-    })
+  /** The live log in (`after`, `upTo`]; `tail` is what the buffer held a moment ago. */
+  const bodyWith = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset,
+    tail: Tail | undefined
+  ): LogBody => {
+    if (LogOffset.lessOrEqual(upTo, after)) return nothing
+    // What is small and in memory needs no cursor.
+    const held = tail && Option.getOrUndefined(readTail(tail, after, upTo, PIECE_BYTES))
+    const small = held ?? cachedPiece(entry, after, upTo)
+    let position = after
+    const next = Effect.suspend(() =>
+      LogOffset.lessOrEqual(upTo, position)
+        ? Effect.succeed(undefined)
+        : Effect.map(live(entry, position, upTo), (piece) => {
+          position = piece.last
+          return piece.bytes
+        })
+    )
+    return { pull: bodyOf(next), ready: small && LogOffset.equals(small.last, upTo) ? small.bytes : undefined }
+  }
 
-  /** Where the chunk that `after` lies in ends; the log's end for the open chunk. */
+  const body: ShapeReader["body"] = (entry, after, upTo) =>
+    Effect.map(tailOf(entry), (tail) => bodyWith(entry, after, upTo, Option.getOrUndefined(tail)))
+
+  /** The slice of the live log from `after` to `to`. Its body is made when it is asked for: a response that has not changed has none. */
+  const liveSlice = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    to: LogOffset.LogOffset,
+    logEnd: LogOffset.LogOffset,
+    seen: Lsn.Lsn,
+    tail: Tail | undefined
+  ): LogSlice => {
+    let made: LogBody | undefined
+    return {
+      end: to,
+      upToDate: LogOffset.lessOrEqual(after, logEnd) && LogOffset.equals(to, logEnd),
+      lastSeenLsn: Lsn.max(seen, to.tx),
+      get body() {
+        return made ??= bodyWith(entry, after, to, tail)
+      }
+    }
+  }
+
+  /** Where the chunk that `after` lies in ends, if that can be told without the store: the log's end for the open chunk. */
+  const openChunkEnd = (entry: ShapeEntry, after: LogOffset.LogOffset, logEnd: LogOffset.LogOffset) =>
+    LogOffset.lessOrEqual(logEnd, after) || (entry.openChunkStart && LogOffset.lessOrEqual(entry.openChunkStart, after))
+      ? logEnd
+      : undefined
+
   const chunkEnd = (entry: ShapeEntry, after: LogOffset.LogOffset, logEnd: LogOffset.LogOffset) =>
     Effect.suspend(() => {
-      const { openChunkStart } = entry
-      if (LogOffset.lessOrEqual(logEnd, after)) return Effect.succeed(logEnd)
-      if (openChunkStart && LogOffset.lessOrEqual(openChunkStart, after)) return Effect.succeed(logEnd)
-      const { pendingChunkEnds } = entry
+      const open = openChunkEnd(entry, after, logEnd)
+      if (open) return Effect.succeed(open)
+      const { openChunkStart, pendingChunkEnds } = entry
       return Effect.map(storage.chunkEnd(entry.id, after), (found) => {
         const closed = Option.getOrElse(found, () => pendingChunkEnds.find((end) => LogOffset.lessThan(after, end)))
         if (closed) return LogOffset.min(closed, logEnd)
@@ -175,17 +207,26 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     Effect.gen(function*() {
       // Sampled first: what every shape has seen by now is in the log's end (H79).
       const seen = lastSeen()
-      const logEnd = yield* end(entry)
+      const tail = Option.getOrUndefined(yield* tailOf(entry))
+      const logEnd = tail ? tail.end : entry.head.end
       const to = yield* chunkEnd(entry, after, logEnd)
-      const content = yield* body(entry, after, to)
       if (entry.removed) return yield* gone(entry)
-      return {
-        end: to,
-        upToDate: LogOffset.lessOrEqual(after, logEnd) && LogOffset.equals(to, logEnd),
-        lastSeenLsn: Lsn.max(seen, to.tx),
-        body: content
-      }
+      return liveSlice(entry, after, to, logEnd, seen, tail)
     })
+
+  /** `readLive` in one turn, for the most common case: the buffer is alive, or there is none, and the store need not be asked. */
+  const unsafeReadLive = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    consumers: HashMap.HashMap<string, Consumer>
+  ): LogSlice | undefined => {
+    const consumer = Option.getOrUndefined(HashMap.get(consumers, entry.handle))
+    const tail = consumer?.buffer.unsafeTail()
+    if (entry.removed || (consumer && !tail)) return undefined
+    const logEnd = tail ? tail.end : entry.head.end
+    const to = openChunkEnd(entry, after, logEnd)
+    return to && liveSlice(entry, after, to, logEnd, lastSeen(), tail)
+  }
 
   // --- Snapshot ---
   const snapshotBody = (entry: ShapeEntry, chunk: number): LogBody => {
@@ -229,7 +270,12 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     end,
     body,
     read: (entry, after) => {
-      if (!LogOffset.lessThan(after, LogOffset.snapshotEnd)) return readLive(entry, after)
+      if (!LogOffset.lessThan(after, LogOffset.snapshotEnd)) {
+        return Effect.flatMap(Ref.get(registry), (consumers) => {
+          const slice = unsafeReadLive(entry, after, consumers)
+          return slice ? Effect.succeed(slice) : readLive(entry, after)
+        })
+      }
       const chunk = after.tx < 0n ? 0 : after.op + 1
       return Effect.flatMap(
         readChunk(entry, chunk),
