@@ -18,9 +18,9 @@ export interface ServerOptions {
   readonly storageDirectory?: string | undefined
 }
 
-/** What runs: the one place that knows how the server is started. */
+/** What runs, as `npm start` runs it: the global setup has compiled it. */
 const launch = (options: ServerOptions, port: number, storageDirectory: string): ChildProcess =>
-  spawn(process.execPath, ["--import", "tsx", path.join(root, "src/main.ts")], {
+  spawn(process.execPath, [path.join(root, "dist/server.js")], {
     cwd: root,
     stdio: ["ignore", "pipe", "pipe"],
     env: {

@@ -3,6 +3,7 @@
  * in a temporary directory, without fsync, removed at the end.
  */
 import { Effect, Exit, Redacted, Scope } from "effect"
+import { execFileSync } from "node:child_process"
 import * as fs from "node:fs/promises"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
@@ -46,6 +47,8 @@ const sweep = Effect.gen(function*() {
 })
 
 export default async function setup(project: TestProject) {
+  // What the end-to-end tests start: the server as `npm start` compiles it.
+  execFileSync("npm", ["run", "--silent", "compile"], { stdio: ["ignore", "inherit", "inherit"] })
   const given = process.env.TEST_DATABASE_URL
   if (given) {
     project.provide("postgresUrl", given)
