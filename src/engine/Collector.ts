@@ -58,7 +58,7 @@ export interface Mark {
 }
 
 /** How many transactions the collector remembers for `missing`. */
-const RECENT = 1 << 16
+const RECENT = 1 << 14
 
 interface MutableFragment extends Fragment {
   readonly changes: Array<RowChange>
@@ -101,31 +101,27 @@ export const make = (context: CollectorContext): Collector => {
   let reached: { readonly lsn: Lsn.Lsn; readonly endLsn: Lsn.Lsn; readonly idle: boolean } | undefined
 
   // --- Transactions that have gone through lately ---
-  /** By xid, which in the sequence it was; oldest first. */
-  const recent = new Map<number, number>()
+  /** The last `RECENT` transactions' xids: that of the n-th is at n modulo `RECENT`. */
+  const recent = new Uint32Array(RECENT)
   let count = 0
   let newest: number | undefined
 
   const remember = (xid: number) => {
+    recent[count % RECENT] = xid
     count += 1
-    recent.delete(xid)
-    recent.set(xid, count)
-    if (recent.size > RECENT) {
-      for (const oldest of recent.keys()) {
-        recent.delete(oldest)
-        break
-      }
-    }
     if (newest === undefined || ((xid - newest) | 0) > 0) newest = xid
   }
 
   const missing = (marks: SnapshotMarks, since: Mark): boolean => {
     const xmax = low(marks.xmax)
-    const isUnseen = (xid: number) => (recent.get(xid) ?? Infinity) <= since.count
-    if (since.newest !== undefined && ((since.newest - xmax) | 0) >= 0) {
-      for (const xid of recent.keys()) if (((xid - xmax) | 0) >= 0 && isUnseen(xid)) return true
+    const isAhead = since.newest !== undefined && ((since.newest - xmax) | 0) >= 0
+    if (!isAhead && marks.xip.length === 0) return false
+    const inProgress = new Set(marks.xip.map(low))
+    for (let n = Math.max(0, count - RECENT); n < since.count; n++) {
+      const xid = recent[n % RECENT]!
+      if (inProgress.has(xid) || (isAhead && ((xid - xmax) | 0) >= 0)) return true
     }
-    return marks.xip.some((xid) => isUnseen(low(xid)))
+    return false
   }
 
   // --- Taking in: synchronous ---
@@ -316,7 +312,7 @@ export const make = (context: CollectorContext): Collector => {
       arriving = undefined
       parts = new Map()
       reached = undefined
-      recent.clear()
+      count = 0
       newest = undefined
     }
   }

@@ -29,6 +29,8 @@ export interface Committer {
    * readers can see them; then `done` is called.
    */
   readonly unsafeEnqueue: (ops: ReadonlyArray<StoreOp>, bytes?: number, done?: () => void) => void
+  /** Lets the next commit wait for nothing more: somebody waits for what it holds. */
+  readonly unsafeHurry: () => void
   /** The source has something pending. */
   readonly unsafeDirty: (source: CommitSource) => void
   /** The stream has got to this position: it goes with the next commit. An idle one (`endLsn` alone has moved) may wait for a second. */
@@ -190,6 +192,7 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     flush,
+    unsafeHurry: hurry,
     boundary,
     unsafeEnqueue: (added, bytes = 0, done) => {
       for (const op of added) ops.push(op)

@@ -42,9 +42,11 @@ export type Work =
 
 /** A committed transaction as a subscriber of a shape sees it. */
 export interface Appended {
-  /** Offset of the transaction's last entry in the shape's log. */
+  /** Its entries are those of the shape's log in (`after`, `end`]. */
+  readonly after: LogOffset.LogOffset
   readonly end: LogOffset.LogOffset
-  readonly fragments: ReadonlyArray<Fragment>
+  /** Its changes if they came in one piece; those of a larger transaction are in the log alone, because they are not held in memory (D11). */
+  readonly fragment: Fragment | undefined
 }
 
 /** Called in the consumer's turn, in order, once per transaction, after its entries can be read. Must not throw or wait. */
@@ -132,7 +134,7 @@ export const acquire = Effect.fnUntraced(function*(
   /** Work that came before the snapshot was taken. */
   let early: Array<Work> | undefined = entry.snapshot._tag === "Waiting" && !entry.joined ? [] : undefined
   let open:
-    | { readonly transaction: Transaction; readonly skip: boolean; readonly fragments: Array<Fragment> }
+    | { readonly transaction: Transaction; readonly skip: boolean; readonly first: Fragment }
     | undefined
   let offset = entry.head.end
   let pendingBytes = 0
@@ -174,7 +176,7 @@ export const acquire = Effect.fnUntraced(function*(
   const write = (fragment: Fragment): Appended | undefined => {
     const { transaction } = fragment
     if (open?.transaction !== transaction) {
-      open = { transaction, skip: skips(transaction), fragments: [] }
+      open = { transaction, skip: skips(transaction), first: fragment }
       if (!open.skip) writer.begin()
     }
     if (!open.skip) {
@@ -187,12 +189,14 @@ export const acquire = Effect.fnUntraced(function*(
         const encoded = changes[i]!.encode(entry.projection, actions[i]!)
         if (encoded) writer.write(encoded, transaction.lsn)
       }
-      open.fragments.push(fragment)
     }
     if (!fragment.commit) return undefined
-    const { fragments, skip } = open
+    const { first, skip } = open
     open = undefined
-    return skip || !writer.commit() ? undefined : { end: writer.end, fragments }
+    const after = writer.end
+    return skip || !writer.commit()
+      ? undefined
+      : { after, end: writer.end, fragment: first === fragment ? fragment : undefined }
   }
 
   /** Makes what was written visible: in the buffer, then in the state, and only then to those who wait for it (I8). */

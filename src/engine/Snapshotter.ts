@@ -100,6 +100,7 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     // Rows that trickle in are not kept back for a full block; a stream of them fills blocks anyway.
     if (isDue && (flushedAt === 0 || pending < BLOCK_BYTES)) encoder.flush()
     save([], () => {})
+    if (flushedAt === 0) committer.unsafeHurry()
     flushedAt = now
     pending = 0
     yield* window.awaitRoom
@@ -107,12 +108,13 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
   }
   encoder.finish(rows.marks)
   const chunks = encoder.chunks()
-  yield* Effect.async<void>((resume) =>
+  yield* Effect.async<void>((resume) => {
     save([{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks }) }], () => {
       entry.snapshotAdvanced({ _tag: "Complete", chunks })
       resume(Effect.void)
     })
-  )
+    committer.unsafeHurry()
+  })
 })
 
 /** A shape that the router knows: its consumer gets everything after `since`. */

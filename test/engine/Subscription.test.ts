@@ -84,14 +84,17 @@ const collecting = (delivered: { now: Array<string> }, before: ReadonlyArray<big
     return set
   })
 
-/** Subscribes, reads the log up to where the subscription begins, and collects what is delivered from then on. */
-const follow = ({ consumer, parts }: Set, delivered: Array<string>) =>
+/**
+ * Subscribes, reads the log up to where the subscription begins, and collects what is delivered from then on; of transactions that came in
+ * pieces, where they are in the log.
+ */
+const follow = ({ consumer, parts }: Set, delivered: Array<string>, inLog: Array<Consumer.Appended> = []) =>
   Effect.gen(function*() {
-    const offset = yield* consumer.subscribe(({ end, fragments }: Consumer.Appended) => {
-      for (const { changes, transaction } of fragments) {
-        assert.strictEqual(transaction.lsn, end.tx)
-        for (const { op } of changes) delivered.push(`${transaction.lsn}.${op / 2}`)
-      }
+    const offset = yield* consumer.subscribe((appended: Consumer.Appended) => {
+      if (!appended.fragment) return void inLog.push(appended)
+      const { changes, transaction } = appended.fragment
+      assert.strictEqual(transaction.lsn, appended.end.tx)
+      for (const { op } of changes) delivered.push(`${transaction.lsn}.${op / 2}`)
     })
     const body = yield* parts.reader.body(parts.entry, LogOffset.snapshotEnd, offset)
     return keysOf(yield* bodyText(body))
@@ -114,12 +117,13 @@ describe("a subscriber sees every transaction exactly once", () => {
 
   it("three transactions, one of them in two fragments, and a flush", () => {
     const delivered: { now: Array<string> } = { now: [] }
+    let inLog: Array<Consumer.Appended> = []
     const last = transactionAt(300n)
     run("subscribe, append, append, flush", {
-      setup: collecting(delivered),
+      setup: Effect.zipRight(Effect.sync(() => inLog = []), collecting(delivered)),
       beside,
       race: (set) => [
-        follow(set, delivered.now),
+        follow(set, delivered.now, inLog),
         Effect.as(
           offer(set.consumer, transactions(1, 100n)).pipe(
             Effect.zipRight(offer(
@@ -135,10 +139,13 @@ describe("a subscriber sees every transaction exactly once", () => {
         ),
         Effect.as(set.parts.committer.flush, [])
       ],
-      check: (_, [read]) =>
-        Effect.sync(() =>
+      check: ({ parts }, [read]) =>
+        Effect.gen(function*() {
+          for (const { after, end } of inLog) {
+            delivered.now.push(...keysOf(yield* bodyText(yield* parts.reader.body(parts.entry, after, end))))
+          }
           assert.deepStrictEqual([...read!, ...delivered.now], [...keys(1, 100n, 200n), ...keys(2, 300n)])
-        )
+        })
     }, { preemptions: 0, maxSchedules: 20_000 })
   })
 
