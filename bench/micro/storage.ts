@@ -37,7 +37,7 @@ const putShape = (id: number): StoreOp => ({
     id,
     handle: `${100000000 + id}-1700000000000000`,
     definition,
-    snapshot: { marks: { xmin: 700n, xmax: 710n, xip: [701n, 705n], lsn: 123456789n }, chunks: 1 }
+    snapshot: { marks: { xmin: 700n, xmax: 710n, xip: [701n, 705n], lsn: 123456789n }, chunks: [1] }
   }
 })
 

@@ -227,7 +227,10 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       Effect.catchAllDefect((defect) =>
         Effect.zipRight(
           Effect.logError("a snapshot failed unexpectedly", defect),
-          new SnapshotFailed({ reason: "unknown", detail: "Unexpected error while creating snapshot" })
+          new SnapshotFailed({
+            reason: "unknown",
+            detail: "Unexpected error while creating snapshot: the engine failed"
+          })
         )
       ),
       Effect.catchTag("SnapshotFailed", (error) =>

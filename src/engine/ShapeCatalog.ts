@@ -17,11 +17,11 @@ interface Waiter {
   readonly resume: (exit: Exit.Exit<void, ShapeGone>) => void
 }
 
-/** How far a shape's snapshot has got. `blocks[n]` blocks of chunk `n` can be read; all chunks but the last are whole. */
+/** How far a shape's snapshot has got. `blocks[n]` blocks of chunk `n` can be read; all chunks but the last are whole. Once it is complete, the bytes of each chunk. */
 export type SnapshotState =
   | { readonly _tag: "Waiting" }
   | { readonly _tag: "Running"; readonly blocks: ReadonlyArray<number> }
-  | { readonly _tag: "Complete"; readonly chunks: number }
+  | { readonly _tag: "Complete"; readonly chunks: ReadonlyArray<number> }
   | { readonly _tag: "Failed"; readonly error: SnapshotFailed }
 
 /** One shape, from its creation to its removal. */

@@ -23,6 +23,8 @@ export interface LogBody {
    * sent then must not be taken for whole. May wait, for a snapshot that is still being written.
    */
   readonly pull: Effect.Effect<Option.Option<Uint8Array>, ShapeGone | SnapshotFailed | StorageError>
+  /** Bytes of all pieces together, when that is known beforehand. */
+  readonly length?: number | undefined
   /** Set when all of it is in memory already: the pieces that `pull` would return. */
   readonly ready: ReadonlyArray<Uint8Array> | undefined
 }

@@ -46,7 +46,7 @@ interface Piece {
   readonly last: LogOffset.LogOffset
 }
 
-const nothing: LogBody = { pull: Effect.succeedNone, ready: [] }
+const nothing: LogBody = { pull: Effect.succeedNone, length: 0, ready: [] }
 
 const pieceOf = (block: Buffer, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Piece => {
   const bytes = LogBlock.slice(block, after, upTo)
@@ -157,7 +157,8 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
           return piece.bytes
         })
     )
-    return { pull: bodyOf(next), ready: small && LogOffset.equals(small.last, upTo) ? small.bytes : undefined }
+    const ready = small && LogOffset.equals(small.last, upTo) ? small.bytes : undefined
+    return { pull: bodyOf(next), length: undefined, ready }
   }
 
   const body: ShapeReader["body"] = (entry, after, upTo) =>
@@ -229,7 +230,24 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
   }
 
   // --- Snapshot ---
+  /** Whole chunks that are small: of small shapes, which many ask for. */
+  const smallChunks = new Map<string, Buffer>()
+  let smallBytes = 0
+  const keepSmall = (key: string, bytes: Buffer) => {
+    if (smallChunks.has(key)) return
+    smallChunks.set(key, bytes)
+    smallBytes += bytes.length
+    for (const [oldest, { length }] of smallChunks) {
+      if (smallBytes <= CACHE_BYTES) break
+      smallChunks.delete(oldest)
+      smallBytes -= length
+    }
+  }
+
   const snapshotBody = (entry: ShapeEntry, chunk: number): LogBody => {
+    const length = entry.snapshot._tag === "Complete" ? entry.snapshot.chunks[chunk] : undefined
+    const key = `${entry.id}/${chunk}`
+    const small = length !== undefined && length <= PIECE_BYTES ? smallChunks.get(key) : undefined
     let block = 0
     const next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError> = Effect.suspend(() => {
       const state = entry.snapshot
@@ -240,13 +258,14 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
       }
       return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
         if (Option.isSome(bytes)) {
+          if (bytes.value.length === length) keepSmall(key, bytes.value)
           block += 1
           return Effect.succeed(split(bytes.value))
         }
         return entry.removed ? Effect.fail(gone(entry)) : Effect.succeed(undefined)
       })
     })
-    return { pull: bodyOf(next), ready: undefined }
+    return { pull: bodyOf(next), length, ready: small && [small] }
   }
 
   /** Chunk `chunk` of the snapshot, once it has begun; `None` if the snapshot ends before it. */
@@ -254,7 +273,7 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     Effect.suspend(() => {
       const state = entry.snapshot
       if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
-      if (state._tag === "Complete" && chunk >= state.chunks) return Effect.succeedNone
+      if (state._tag === "Complete" && chunk >= state.chunks.length) return Effect.succeedNone
       if (state._tag === "Complete" || (state._tag === "Running" && chunk < state.blocks.length)) {
         return Effect.succeedSome({
           end: LogOffset.snapshotChunk(chunk),

@@ -62,9 +62,10 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
   const encoder = SnapshotEncoder.make(entry.projection, { blockBytes: BLOCK_BYTES, chunkBytes: context.chunkBytes })
   const window = MemoryBudget.make(WINDOW_BYTES)
   const visible: Array<number> = []
+  const sizes: Array<number> = []
 
   /** Hands over the completed blocks, with `last` in the same commit. */
-  const save = (last: ReadonlyArray<StoreOp>, done: () => void) => {
+  const save = (last: () => ReadonlyArray<StoreOp>, done: () => void) => {
     const blocks = encoder.take()
     const ops: Array<StoreOp> = blocks.map(({ block, bytes, chunk }) => ({
       _tag: "PutSnapshotBlock",
@@ -74,8 +75,9 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
       bytes
     }))
     const size = blocks.reduce((sum, { bytes }) => sum + bytes.length, 0)
+    for (const { bytes, chunk } of blocks) sizes[chunk] = (sizes[chunk] ?? 0) + bytes.length
     window.add(size)
-    committer.unsafeEnqueue([...ops, ...last], size, () => {
+    committer.unsafeEnqueue([...ops, ...last()], size, () => {
       window.release(size)
       for (const { bytes } of blocks) encoder.recycle(bytes)
       if (entry.removed) return
@@ -99,7 +101,7 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     if (!isDue && pending < SAVE_BYTES) continue
     // Rows that trickle in are not kept back for a full block; a stream of them fills blocks anyway.
     if (isDue && (flushedAt === 0 || pending < BLOCK_BYTES)) encoder.flush()
-    save([], () => {})
+    save(() => [], () => {})
     if (flushedAt === 0) committer.unsafeHurry()
     flushedAt = now
     pending = 0
@@ -107,10 +109,9 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     if (entry.removed) return
   }
   encoder.finish(rows.marks)
-  const chunks = encoder.chunks()
   yield* Effect.async<void>((resume) => {
-    save([{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks }) }], () => {
-      entry.snapshotAdvanced({ _tag: "Complete", chunks })
+    save(() => [{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks: sizes }) }], () => {
+      entry.snapshotAdvanced({ _tag: "Complete", chunks: sizes })
       resume(Effect.void)
     })
     committer.unsafeHurry()

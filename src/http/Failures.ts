@@ -65,7 +65,7 @@ export const make = (engine: Context.Tag.Service<ShapeEngine>, replies: Replies)
         if (error.reason === "schema_changed") return refetch(exchange)
         return Effect.succeed(
           error.reason === "unknown"
-            ? replies.error(request, 500, { message: `Unexpected error while creating snapshot: ${error.detail}` })
+            ? replies.error(request, 500, { message: error.detail })
             : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
         )
       case "StorageError":

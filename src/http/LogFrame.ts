@@ -95,15 +95,17 @@ const framed = (
 }
 
 /** The frame of a body that has to be pulled. The first piece is pulled here, so that a body which fails at once fails before its headers are sent. */
-export const ofPulled = Effect.fnUntraced(function*(pull: LogBody["pull"], control: string | undefined) {
+export const ofPulled = Effect.fnUntraced(function*({ length, pull }: LogBody, control: string | undefined) {
   while (true) {
     const first = yield* pull
     if (Option.isNone(first)) return onlyTail(control)
     if (first.value.length === 0) continue
+    if (first.value.length === length) return ofReady([first.value], control)
+    const end = tail(control)
     const frame: ResponseBody = {
       _tag: "Pieces",
-      length: undefined,
-      pull: framed(opened(first.value), pull, tail(control))
+      length: length === undefined ? undefined : length + end.length,
+      pull: framed(opened(first.value), pull, end)
     }
     return frame
   }

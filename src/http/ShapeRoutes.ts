@@ -216,9 +216,9 @@ const make = Effect.gen(function*() {
     }
 
     const control = controlOf(params, slice)
-    const { pull, ready } = slice.body
+    const { ready } = slice.body
     const body = ready === undefined
-      ? yield* LogFrame.ofPulled(pull, control)
+      ? yield* LogFrame.ofPulled(slice.body, control)
       : params.live && LogFrame.isSmall(ready)
       ? liveBodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
       : LogFrame.ofReady(ready, control)

@@ -28,7 +28,11 @@ export interface ShapeRecord {
   readonly handle: string
   readonly definition: ShapeDefinition
   /** Set once the snapshot is complete; a record without it is a snapshot that a crash interrupted. */
-  readonly snapshot: { readonly marks: SnapshotMarks; readonly chunks: number } | undefined
+  readonly snapshot: {
+    readonly marks: SnapshotMarks
+    /** Bytes of each chunk: of all its blocks together. */
+    readonly chunks: ReadonlyArray<number>
+  } | undefined
 }
 
 /** Where a shape's log has got to. Changes with every commit that appends to it. */

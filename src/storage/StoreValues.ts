@@ -20,7 +20,7 @@ interface StoredRecord {
     readonly xmax: string
     readonly xip: ReadonlyArray<string>
     readonly lsn: string
-    readonly chunks: number
+    readonly chunks: ReadonlyArray<number>
   }
 }
 

@@ -204,7 +204,7 @@ describe("conformance checklist", () => {
           "10"
         ],
         [
-          () => (fake.onRead = () => new SnapshotFailed({ reason: "unknown", detail: "something" })),
+          () => (fake.onRead = () => new SnapshotFailed({ reason: "unknown", detail: "Unexpected error while creating snapshot: something" })),
           500,
           { message: "Unexpected error while creating snapshot: something" }
         ]

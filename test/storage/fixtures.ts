@@ -29,7 +29,7 @@ export const record = (id: number, snapshot?: ShapeRecord["snapshot"]): ShapeRec
 /** A snapshot whose numbers do not fit a double. */
 export const snapshot: NonNullable<ShapeRecord["snapshot"]> = {
   marks: { xmin: 2n ** 63n + 1n, xmax: 2n ** 63n + 9n, xip: [2n ** 63n + 3n, 2n ** 63n + 5n], lsn: 2n ** 64n - 1n },
-  chunks: 3
+  chunks: [10, 20, 5]
 }
 
 export const applied = (lsn: Lsn): AppliedPosition => ({

@@ -99,7 +99,7 @@ export const makeParts = Effect.fnUntraced(function*(options: PartsOptions = {})
     idleMillis: 1000
   })
   const entry = new ShapeEntry(
-    { id: 1, handle: "handle", definition, snapshot: { marks: { xmin: 1n, xmax: 1n, xip: [], lsn: 0n }, chunks: 1 } },
+    { id: 1, handle: "handle", definition, snapshot: { marks: { xmin: 1n, xmax: 1n, xip: [], lsn: 0n }, chunks: [1] } },
     undefined,
     Projection.make(definition),
     "{}"
@@ -174,7 +174,7 @@ export const storedKeys = (state: ReturnType<typeof makeState>): ReadonlyArray<s
   })
   const shape = state.shapes.get(1)
   const entry = new ShapeEntry(
-    { id: 1, handle: "handle", definition, snapshot: { marks: { xmin: 1n, xmax: 1n, xip: [], lsn: 0n }, chunks: 1 } },
+    { id: 1, handle: "handle", definition, snapshot: { marks: { xmin: 1n, xmax: 1n, xip: [], lsn: 0n }, chunks: [1] } },
     shape?.head,
     Projection.make(definition),
     "{}"
