@@ -12,8 +12,15 @@ import * as ReplicationStream from "../src/source/ReplicationStream.ts"
 import * as SnapshotQuery from "../src/source/SnapshotQuery.ts"
 import * as Storage from "../src/storage/ShapeStorageLmdb.ts"
 
-const source = Layer.mergeAll(Catalog.layer, Publication.layer({ manual: false }), ReplicationStream.layer, SnapshotQuery.layer)
-const engine = Layer.unwrapEffect(Effect.map(Database, (database) => Engine.layer({ ...Engine.defaults, serverVersion: database.serverVersion })))
+const source = Layer.mergeAll(
+  Catalog.layer,
+  Publication.layer({ manual: false }),
+  ReplicationStream.layer,
+  SnapshotQuery.layer
+)
+const engine = Layer.unwrapEffect(
+  Effect.map(Database, (database) => Engine.layer({ ...Engine.defaults, serverVersion: database.serverVersion }))
+)
 const main = NodeServer.layer.pipe(
   Layer.provide(ShapeRoutes.layer),
   Layer.provide(engine),

@@ -30,7 +30,7 @@ export const parse = (args: ReadonlyArray<string>): Options => {
       quick: { type: "boolean", default: false },
       seconds: { type: "string" },
       profile: { type: "boolean", default: false },
-      compiled: { type: "boolean", default: false },
+      compiled: { type: "boolean", default: true },
       rows: { type: "string" },
       transactions: { type: "string" }
     }

@@ -78,8 +78,13 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 /** Starts a script after loading `imports`, of which one is to be tsx where TypeScript is to be understood. */
 export const spawnScript = (
   file: string,
-  options: SpawnOptions & { readonly imports: ReadonlyArray<string> }
-): ChildProcess => spawn(process.execPath, [...options.imports.flatMap((each) => ["--import", each]), file], options)
+  options: SpawnOptions & { readonly imports: ReadonlyArray<string>; readonly flags?: ReadonlyArray<string> }
+): ChildProcess =>
+  spawn(
+    process.execPath,
+    [...(options.flags ?? []), ...options.imports.flatMap((each) => ["--import", each]), file],
+    options
+  )
 
 export const repository = (path: string): string => `${root}${path}`
 

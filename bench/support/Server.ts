@@ -67,6 +67,8 @@ const spawnServer = (options: ServerOptions, port: number): ChildProcess => {
   const file = (path: string) => (options.compiled ? `${compiled}/${path}.js` : Processes.repository(`${path}.ts`))
   return Processes.spawnScript(file("src/main"), {
     role: "server",
+    // As `npm start` has it.
+    flags: ["--max-semi-space-size=32"],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     imports: [...(options.compiled ? [] : ["tsx"]), file("bench/support/preload")],
     env: {
