@@ -79,6 +79,16 @@ const bodyOf = (next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadE
   return pull
 }
 
+/** The parts once, and then the end. */
+const once = <E>(parts: ReadonlyArray<Uint8Array> | Effect.Effect<ReadonlyArray<Uint8Array>, E>) => {
+  let isDone = false
+  return Effect.suspend((): Effect.Effect<ReadonlyArray<Uint8Array> | undefined, E> => {
+    if (isDone) return Effect.succeed(undefined)
+    isDone = true
+    return Effect.isEffect(parts) ? parts : Effect.succeed(parts)
+  })
+}
+
 export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReader => {
   const cache = BlockCache.make(CACHE_BYTES)
   const gone = (entry: ShapeEntry) => new ShapeGone({ handle: entry.handle })
@@ -244,10 +254,29 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     }
   }
 
+  /** All of a small chunk in one piece. */
+  const smallBody = (entry: ShapeEntry, chunk: number, length: number): LogBody => {
+    const key = `${entry.id}/${chunk}`
+    const kept = smallChunks.get(key)
+    if (kept) return { pull: bodyOf(once([kept])), length, ready: [kept] }
+    const read = Effect.gen(function*() {
+      const blocks: Array<Buffer> = []
+      for (let size = 0; size < length;) {
+        const block = yield* storage.snapshotBlock(entry.id, chunk, blocks.length)
+        if (Option.isNone(block)) return yield* gone(entry)
+        blocks.push(block.value)
+        size += block.value.length
+      }
+      const bytes = Buffer.concat(blocks)
+      keepSmall(key, bytes)
+      return [bytes]
+    })
+    return { pull: bodyOf(once(read)), length, ready: undefined }
+  }
+
   const snapshotBody = (entry: ShapeEntry, chunk: number): LogBody => {
     const length = entry.snapshot._tag === "Complete" ? entry.snapshot.chunks[chunk] : undefined
-    const key = `${entry.id}/${chunk}`
-    const small = length !== undefined && length <= PIECE_BYTES ? smallChunks.get(key) : undefined
+    if (length !== undefined && length <= PIECE_BYTES) return smallBody(entry, chunk, length)
     let block = 0
     const next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError> = Effect.suspend(() => {
       const state = entry.snapshot
@@ -258,14 +287,13 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
       }
       return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
         if (Option.isSome(bytes)) {
-          if (bytes.value.length === length) keepSmall(key, bytes.value)
           block += 1
           return Effect.succeed(split(bytes.value))
         }
         return entry.removed ? Effect.fail(gone(entry)) : Effect.succeed(undefined)
       })
     })
-    return { pull: bodyOf(next), length, ready: small && [small] }
+    return { pull: bodyOf(next), length, ready: undefined }
   }
 
   /** Chunk `chunk` of the snapshot, once it has begun; `None` if the snapshot ends before it. */
