@@ -103,7 +103,7 @@ describe("a consumer that ends flushes, then clears the registry, then releases 
         const { consumer, inner, parts, seen } = set
         yield* parts.faults.commits.close
         const ending = yield* Effect.fork(end(set))
-        yield* parts.faults.commits.stopped(1)
+        yield* Effect.raceFirst(parts.faults.commits.stopped(1), Fiber.await(ending))
         // The flush's commit is on its way: nothing is stored, everything can still be read.
         assert.deepStrictEqual(yield* look(parts, consumer, inner), {
           registered: true,

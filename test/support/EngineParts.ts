@@ -104,6 +104,10 @@ export const makeParts = Effect.fnUntraced(function*(options: PartsOptions = {})
     Projection.make(definition),
     "{}"
   )
+  // A test that fails leaves gates closed, and nothing could end.
+  yield* Effect.addFinalizer(() =>
+    Effect.all([faults.commits.open, faults.completions.open, faults.flushes.open, faults.reads.open, faults.heal])
+  )
   const failures: Array<unknown> = []
   const scope = yield* Scope.make()
   const context: Omit<Consumer.ConsumerContext, "registry"> = {

@@ -506,13 +506,17 @@ export const readAll = Effect.fnUntraced(function*(
   }
 })
 
-/** What a client makes of a log: rows by key. */
+/** What a client makes of a log: rows by key. Throws when an operation does not fit the row that is there. */
 export const materialize = (items: ReadonlyArray<Item>): Map<string, Record<string, string | null>> => {
   const rows = new Map<string, Record<string, string | null>>()
   for (const { headers, key, value } of items) {
-    if (headers.operation === "insert") rows.set(key, value)
-    else if (headers.operation === "update") rows.set(key, { ...rows.get(key), ...value })
-    else if (headers.operation === "delete") rows.delete(key)
+    const { operation } = headers
+    if (operation === undefined) continue
+    if (rows.has(key) === (operation === "insert")) {
+      throw new Error(`${operation} of ${key} at ${headers.lsn ?? "snapshot"} does not fit`)
+    }
+    if (operation === "delete") rows.delete(key)
+    else rows.set(key, { ...rows.get(key), ...value })
   }
   return rows
 }

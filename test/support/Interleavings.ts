@@ -7,7 +7,7 @@
  * early in silence.
  */
 import { Effect, Fiber, type Scope } from "effect"
-import { type Choose, Simulation } from "./Simulation.ts"
+import { type Choose, Simulation, type Task } from "./Simulation.ts"
 
 export interface Program<S, A, E> {
   /** Runs in one fixed order. */
@@ -47,13 +47,14 @@ export const explore = <S, A, E>(program: Program<S, A, E>, bounds: Bounds): num
     let depth = 0
     let exploring = false
     const actors = new Set<Fiber.RuntimeFiber<unknown, unknown>>()
-    let actor: Fiber.RuntimeFiber<unknown, unknown> | undefined
+    let actor: Task["fiber"]
     const choose: Choose = (tasks, last) => {
       if (!exploring || tasks.length === 1) return 0
-      const bystander = tasks.findIndex(({ fiber }) => fiber === undefined || !actors.has(fiber))
+      const isActor = (fiber: Task["fiber"]) => fiber !== undefined && actors.has(fiber)
+      const bystander = tasks.findIndex(({ fiber }) => !isActor(fiber))
       if (bystander >= 0) return bystander
       // The fiber that ran comes first: to go on with it costs nothing.
-      if (last !== undefined && actors.has(last)) actor = last
+      if (isActor(last)) actor = last
       const current = tasks.findIndex(({ fiber }) => fiber === actor)
       const branch = path[depth] ??= { options: tasks.length, freeOptions: current < 0 ? tasks.length : 1, taken: 0 }
       if (branch.options !== tasks.length) throw new Error("the program does not run the same way twice")
