@@ -94,6 +94,7 @@ if (process.send !== undefined) {
       end: () => Effect.succeed(end),
       awaitChange: () => Effect.never,
       lastSeenLsn: Effect.succeed(27_108_392n),
+      unsafePeek: () => ({ shape, slice }),
       remove: () => Effect.void
     })
   )

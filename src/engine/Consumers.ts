@@ -29,6 +29,8 @@ export interface Consumers {
   readonly get: (entry: ShapeEntry) => Effect.Effect<Consumer.Consumer | undefined>
   /** The shape's consumer if it runs and is not about to end: what it is offered in this turn gets done. Otherwise `get` is called for. */
   readonly unsafeCurrent: (entry: ShapeEntry) => Consumer.Consumer | undefined
+  /** The shape's consumer as the registry has it, `undefined` when it has none; `ending` when that is about to change. */
+  readonly unsafeRegistered: (entry: ShapeEntry) => Consumer.Consumer | undefined | "ending"
   /** Ends the shape's consumer, if it has one, and waits until its finalizers have run. */
   readonly stop: (entry: ShapeEntry) => Effect.Effect<void>
   /** Ends the consumers that have had nothing to do since `before` (Clock milliseconds). Returns how many. */
@@ -160,6 +162,10 @@ export const make = Effect.fnUntraced(function*(
     unsafeCurrent: (entry) => {
       const current = running.get(entry.handle)
       return current && !current.ending ? current.consumer : undefined
+    },
+    unsafeRegistered: (entry) => {
+      const current = running.get(entry.handle)
+      return current?.ending ? "ending" : current?.consumer
     },
     stop: (entry) =>
       Effect.suspend(() => {

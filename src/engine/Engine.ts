@@ -64,7 +64,7 @@ export interface EngineOptions {
 
 export const defaults: Omit<EngineOptions, "serverVersion"> = {
   chunkBytes: 10 * 1024 * 1024,
-  memoryBytes: 32 * 1024 * 1024,
+  memoryBytes: 16 * 1024 * 1024,
   idleMillis: 30_000,
   concurrentSnapshots: 10,
   reconcileMillis: 60_000,
@@ -156,7 +156,12 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.sync(() => unsafeRotate(entry, "its consumer failed"))
       )
   )
-  const reader = ShapeReader.make({ registry: consumers.registry, storage, lastSeen: () => collector.lastSeen() })
+  const reader = ShapeReader.make({
+    registry: consumers.registry,
+    unsafeConsumer: consumers.unsafeRegistered,
+    storage,
+    lastSeen: () => collector.lastSeen()
+  })
 
   // --- Shapes that were kept ---
   for (const { head, record } of stored.shapes) {
@@ -376,6 +381,12 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         return Effect.map(entry, ({ handle, schema }) => ({ handle, schema }))
       }),
     exists: (handle) => shapes.byHandle(handle) !== undefined,
+    unsafePeek: (request, after) => {
+      const entry = requests.get(request)
+      if (status !== "active" || !entry || entry.removed || entry.stale || removing > 0) return undefined
+      const slice = reader.unsafeRead(entry, after)
+      return slice && { shape: entry, slice }
+    },
     read: (handle, after) => withEntry(handle, (entry) => reader.read(entry, after)),
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),

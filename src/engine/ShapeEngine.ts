@@ -61,6 +61,14 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
     handle: string,
     after: LogOffset
   ) => Effect.Effect<LogSlice, ShapeGone | SnapshotFailed | StorageError>
+  /**
+   * What `resolve` and then `read` would answer, if they can in this turn and without asking anybody; `undefined` otherwise, which says nothing. For servers
+   * of many small reads.
+   */
+  readonly unsafePeek: (
+    request: ShapeRequest,
+    after: LogOffset
+  ) => { readonly shape: ShapeInfo; readonly slice: LogSlice } | undefined
   /** Offset of the log's end: `0_inf` until there is a live entry. */
   readonly end: (handle: string) => Effect.Effect<LogOffset, ShapeGone>
   /** Completes when the log's end is past `after`: at once if it is already. Fails with `ShapeGone` when the shape is removed meanwhile. */

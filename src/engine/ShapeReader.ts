@@ -25,6 +25,8 @@ const CACHE_BYTES = 16 * 1024 * 1024
 
 export interface ReaderContext {
   readonly registry: Registry
+  /** What the registry has of a shape, without an Effect: `undefined` for nothing, `ending` when that is about to change. Only for `unsafeRead`. */
+  readonly unsafeConsumer?: (entry: ShapeEntry) => Consumer | undefined | "ending"
   readonly storage: ShapeStorage["Type"]
   readonly lastSeen: () => Lsn.Lsn
 }
@@ -32,6 +34,8 @@ export interface ReaderContext {
 export interface ShapeReader {
   /** What comes after `after`: see `ShapeEngine.read`. */
   readonly read: (entry: ShapeEntry, after: LogOffset.LogOffset) => Effect.Effect<LogSlice, ReadError>
+  /** What `read` would answer, if it can in this turn; `undefined` when it may have to wait, or the shape is gone. */
+  readonly unsafeRead: (entry: ShapeEntry, after: LogOffset.LogOffset) => LogSlice | undefined
   /** The live log in (`after`, `upTo`], where `upTo` is no greater than an end that was seen before. */
   readonly body: (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset) => Effect.Effect<LogBody>
   /** Offset of the last entry that readers may see. */
@@ -89,7 +93,7 @@ const once = <E>(parts: ReadonlyArray<Uint8Array> | Effect.Effect<ReadonlyArray<
   })
 }
 
-export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReader => {
+export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "ending" }: ReaderContext): ShapeReader => {
   const cache = BlockCache.make(CACHE_BYTES)
   const gone = (entry: ShapeEntry) => new ShapeGone({ handle: entry.handle })
 
@@ -229,11 +233,11 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
   const unsafeReadLive = (
     entry: ShapeEntry,
     after: LogOffset.LogOffset,
-    consumers: HashMap.HashMap<string, Consumer>
+    consumer: Consumer | undefined
   ): LogSlice | undefined => {
-    const consumer = Option.getOrUndefined(HashMap.get(consumers, entry.handle))
+    if (entry.removed) return undefined
     const tail = consumer?.buffer.unsafeTail()
-    if (entry.removed || (consumer && !tail)) return undefined
+    if (consumer && !tail) return undefined
     const logEnd = tail ? tail.end : entry.head.end
     const to = openChunkEnd(entry, after, logEnd)
     return to && liveSlice(entry, after, to, logEnd, lastSeen(), tail)
@@ -296,6 +300,13 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
     return { pull: bodyOf(next), length, ready: undefined }
   }
 
+  const chunkSlice = (entry: ShapeEntry, chunk: number): LogSlice => ({
+    end: LogOffset.snapshotChunk(chunk),
+    upToDate: false,
+    lastSeenLsn: lastSeen(),
+    body: snapshotBody(entry, chunk)
+  })
+
   /** Chunk `chunk` of the snapshot, once it has begun; `None` if the snapshot ends before it. */
   const readChunk = (entry: ShapeEntry, chunk: number): Effect.Effect<Option.Option<LogSlice>, ReadError> =>
     Effect.suspend(() => {
@@ -303,29 +314,37 @@ export const make = ({ lastSeen, registry, storage }: ReaderContext): ShapeReade
       if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
       if (state._tag === "Complete" && chunk >= state.chunks.length) return Effect.succeedNone
       if (state._tag === "Complete" || (state._tag === "Running" && chunk < state.blocks.length)) {
-        return Effect.succeedSome({
-          end: LogOffset.snapshotChunk(chunk),
-          upToDate: false,
-          lastSeenLsn: lastSeen(),
-          body: snapshotBody(entry, chunk)
-        })
+        return Effect.succeedSome(chunkSlice(entry, chunk))
       }
       return Effect.zipRight(entry.awaitSnapshotProgress(), readChunk(entry, chunk))
     })
 
+  /** The chunk of the snapshot that comes after `after`. */
+  const chunkAfter = (after: LogOffset.LogOffset): number => (after.tx < 0n ? 0 : after.op + 1)
+
   return {
     end,
+    unsafeRead: (entry, after) => {
+      const consumer = unsafeConsumer(entry)
+      if (consumer === "ending") return undefined
+      if (!LogOffset.lessThan(after, LogOffset.snapshotEnd)) return unsafeReadLive(entry, after, consumer)
+      const { removed, snapshot } = entry
+      if (removed || snapshot._tag !== "Complete") return undefined
+      const chunk = chunkAfter(after)
+      return chunk < snapshot.chunks.length
+        ? chunkSlice(entry, chunk)
+        : unsafeReadLive(entry, LogOffset.snapshotEnd, consumer)
+    },
     body,
     read: (entry, after) => {
       if (!LogOffset.lessThan(after, LogOffset.snapshotEnd)) {
-        return Effect.flatMap(Ref.get(registry), (consumers) => {
-          const slice = unsafeReadLive(entry, after, consumers)
+        return Effect.flatMap(bufferOf(entry), (consumer) => {
+          const slice = unsafeReadLive(entry, after, Option.getOrUndefined(consumer))
           return slice ? Effect.succeed(slice) : readLive(entry, after)
         })
       }
-      const chunk = after.tx < 0n ? 0 : after.op + 1
       return Effect.flatMap(
-        readChunk(entry, chunk),
+        readChunk(entry, chunkAfter(after)),
         (slice) => Option.isSome(slice) ? Effect.succeed(slice.value) : readLive(entry, LogOffset.snapshotEnd)
       )
     }

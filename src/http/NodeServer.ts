@@ -118,7 +118,12 @@ const make = Effect.gen(function*() {
         : Effect.logError("a response could not be completed", error)
     )
 
-  const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> => {
+  /** Sends the head, and the body if it is at hand; returns what is left to do. */
+  const unsafeSend = (
+    req: Http.IncomingMessage,
+    res: Http.ServerResponse,
+    response: ShapeResponse
+  ): Effect.Effect<void> | undefined => {
     const { body, headers, status } = response
     const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
     if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
@@ -127,14 +132,17 @@ const make = Effect.gen(function*() {
     res.writeHead(status, headers)
     if (req.method === "HEAD" || body._tag === "None") {
       end(res)
-      return Effect.void
+      return undefined
     }
     if (body._tag === "Latin1") {
       end(res, body.text)
-      return Effect.void
+      return undefined
     }
     return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
   }
+
+  const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> =>
+    Effect.suspend(() => unsafeSend(req, res, response) ?? Effect.void)
 
   // --- Requests ---
 
@@ -148,10 +156,14 @@ const make = Effect.gen(function*() {
       query: mark === -1 ? "" : target.slice(mark + 1),
       headers: req.headers
     }
+    // Most reads are answered in this turn, without a fiber.
+    const quick = target.length > MAX_URL ? undefined : routes.unsafeHandle(request)
+    const work = quick && unsafeSend(req, res, quick)
+    if (quick && !work) return
     const fiber = runFork(
-      target.length > MAX_URL
+      work ?? (target.length > MAX_URL
         ? send(req, res, routes.tooLong(request))
-        : Effect.flatMap(routes.handle(request), (response) => send(req, res, response))
+        : Effect.flatMap(routes.handle(request), (response) => send(req, res, response)))
     )
     const exit = fiber.unsafePoll()
     if (exit !== null) return ended(res, exit)

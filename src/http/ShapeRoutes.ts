@@ -56,6 +56,8 @@ const isNoneMatch = (given: string | undefined, etag: string): boolean =>
 export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeRoutes, {
   /** Answers a request. Interrupting it lets go of everything that waits for it. */
   readonly handle: (request: HttpRequest) => Effect.Effect<Response>
+  /** The same in this turn, for a read that has to wait for nothing; `undefined` for every other request. */
+  readonly unsafeHandle: (request: HttpRequest) => Response | undefined
   /** The answer to a request line that is too long to be looked at. */
   readonly tooLong: (request: HttpRequest) => Response
   /** Answers all held requests at once and holds none from now on. */
@@ -159,6 +161,51 @@ const make = Effect.gen(function*() {
   /** Waits for an engine that is not active, as long as a request may. */
   const awaitReady = (status: EngineStatus): Effect.Effect<boolean> =>
     status === "stopping" ? Effect.succeed(false) : starting.hold("ready", "active", engine.awaitActive)
+
+  /** The response to a read that is not live, if its body is in memory or not needed. */
+  const respond = (
+    request: HttpRequest,
+    params: ShapeParams.ShapeParams,
+    shape: ShapeInfo,
+    slice: LogSlice,
+    offset: LogOffset.LogOffset
+  ): Response | undefined => {
+    const end = LogOffset.format(slice.end)
+    const etag = `"${shape.handle}:${LogOffset.format(offset)}:${end}"`
+    const isUnchanged = isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)
+    const ready = isUnchanged ? undefined : slice.body.ready
+    if (!isUnchanged && ready === undefined) return undefined
+    const headers = replies.logHeaders(request, cacheControl(params), {
+      handle: shape.handle,
+      offset: end,
+      etag,
+      hasData: true,
+      upToDate: slice.upToDate,
+      cursor: undefined,
+      schema: isUnchanged ? undefined : shape.schema
+    })
+    return ready === undefined
+      ? { status: 304, headers, body: LogFrame.none }
+      : { status: 200, headers, body: LogFrame.ofReady(ready, controlOf(params, slice)) }
+  }
+
+  const unsafeHandle = (request: HttpRequest): Response | undefined => {
+    if ((request.method !== "GET" && request.method !== "HEAD") || Route.match(request.path) !== "shape") {
+      return undefined
+    }
+    const raw = scan(request.query)
+    if ((raw.live !== undefined && raw.live !== "false") || !isAuthorized(raw)) return undefined
+    const validated = validate(raw)
+    if (Either.isLeft(validated)) return undefined
+    const params = validated.right
+    const { definition, handle, offset } = params
+    if (params.live || offset === "now") return undefined
+    const found = engine.unsafePeek(definition, offset)
+    if (!found || (handle !== undefined && handle !== found.shape.handle) || isBeyondEnd(found.slice, offset)) {
+      return undefined
+    }
+    return respond(request, params, found.shape, found.slice, offset)
+  }
 
   /** One generator for all of it, because its steps are what a request costs. */
   const serveShape = Effect.fnUntraced(function*(exchange: Failures.Exchange, raw: RawQuery) {
@@ -281,6 +328,7 @@ const make = Effect.gen(function*() {
             Effect.logError("a request failed", cause),
             replies.internalError(request)
           )),
+    unsafeHandle,
     tooLong: replies.tooLong,
     drain: Effect.suspend(() => {
       isDraining = true

@@ -204,7 +204,8 @@ describe("conformance checklist", () => {
           "10"
         ],
         [
-          () => (fake.onRead = () => new SnapshotFailed({ reason: "unknown", detail: "Unexpected error while creating snapshot: something" })),
+          () => (fake.onRead = () =>
+            new SnapshotFailed({ reason: "unknown", detail: "Unexpected error while creating snapshot: something" })),
           500,
           { message: "Unexpected error while creating snapshot: something" }
         ]
@@ -463,5 +464,49 @@ describe("conformance checklist", () => {
       const streamed = yield* request("/v1/shape?table=items&offset=-1", { method: "HEAD" })
       assert.strictEqual(streamed.status, 200)
       assert.strictEqual(streamed.body, "")
+    }))
+})
+
+describe("reads that are answered in one turn", () => {
+  it.scoped("are answered as all others are", () =>
+    Effect.gen(function*() {
+      const { fake, request } = yield* Fixture.server({ secret: "s" })
+      const shape = fake.define("items", [["{\"a\":1}"], ["{\"a\":2}", "{\"a\":3}"]])
+      fake.append(shape, 100n, ["{\"b\":1}", "{\"b\":2}"])
+      const at = (offset: string, more = "") => `/v1/shape?secret=s&table=items&offset=${offset}${more}`
+      const known = `&handle=${shape.handle}`
+      const etag = (offset: string, end: string) => ({ "if-none-match": `"${shape.handle}:${offset}:${end}"` })
+      const reads: ReadonlyArray<readonly [path: string, options?: Parameters<typeof request>[1]]> = [
+        [at("-1")],
+        [at("-1"), { method: "HEAD" }],
+        [at("-1", "&handle=other")],
+        [at("0_0", known)],
+        [at("0_1", known)],
+        [at("0_inf", known)],
+        [at("100_0", `${known}&live=false`)],
+        [at("100_2", known)],
+        [at("0_0", known), { headers: etag("0_0", "0_1") }],
+        [at("0_inf", known), { headers: etag("0_inf", "100_2") }],
+        [at("0_inf", known), { headers: etag("0_inf", "99_0") }],
+        [at("0_0", "&handle=other")],
+        [at("0_0", `${known}&columns=`)],
+        [at("banana")],
+        [`/v1/shape?table=items&offset=-1`],
+        ["/v1/%73hape/?table=items&offset=-1&secret=s"]
+      ]
+      const replies = Effect.forEach(reads, ([path, options]) =>
+        Effect.map(
+          request(path, options),
+          ({ body, headers: { date: _, "x-request-id": __, ...headers }, status }) => ({
+            path,
+            status,
+            headers,
+            body
+          })
+        ))
+      const expected = yield* replies
+      fake.peeks = true
+      assert.deepStrictEqual(yield* replies, expected)
+      assert.isAtLeast(fake.peeked, 10)
     }))
 })

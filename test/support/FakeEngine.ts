@@ -41,6 +41,9 @@ const snapshotEnd = "{\"headers\":{\"control\":\"snapshot-end\",\"xmin\":\"1\",\
 
 class FakeEngineState {
   status: EngineStatus = "active"
+  /** Whether reads are answered in one turn where they can be, as an engine does that has met the request before. */
+  peeks = false
+  peeked = 0
   lastSeenLsn = 0n
   /** Shapes by handle, and which table name leads to which handle. */
   readonly shapes = new Map<string, FakeShape>()
@@ -192,6 +195,13 @@ export const make = () => {
         state.reads++
         return state.onRead(handle, after) ?? Effect.map(shapeOf(handle), (shape) => state.slice(shape, after))
       }),
+    unsafePeek: (request, after) => {
+      const handle = state.byTable.get(request.table)
+      const shape = handle === undefined ? undefined : state.shapes.get(handle)
+      if (shape === undefined || !state.peeks || state.status !== "active") return undefined
+      state.peeked++
+      return { shape, slice: state.slice(shape, after) }
+    },
     end: (handle) => Effect.map(Effect.suspend(() => shapeOf(handle)), (shape) => state.end(shape)),
     awaitChange: (handle, after) =>
       state.wait<ShapeGone>(() => {
