@@ -1,7 +1,8 @@
 /**
  * Shapelog as a library: layers that an Effect application composes, and the services that they provide.
  *
- * `layer` is the engine on a database and a store; `ShapeEngine` is what it gives. `HttpServer.layer` serves it on a port of its own.
+ * `layer` is the engine on a database and a store; `ShapeEngine` is what it gives. `HttpServer.layer` serves it on a
+ * port of its own.
  */
 import { type ConfigError, Effect, Layer, type Redacted } from "effect"
 import type { StorageError } from "./domain/Errors.ts"
@@ -34,7 +35,10 @@ export * as ShapeStorageLmdb from "./storage/ShapeStorageLmdb.ts"
 export * as ShapeStorageMemory from "./storage/ShapeStorageMemory.ts"
 
 export interface ShapelogOptions extends Partial<Omit<Engine.EngineOptions, "serverVersion">> {
-  /** Connection URI of the database to follow; its user needs REPLICATION and must be able to alter the tables that are synced. */
+  /**
+   * Connection URI of the database to follow; its user needs REPLICATION and must be able to alter the tables that are
+   * synced.
+   */
   readonly databaseUrl: Redacted.Redacted
   /** Connection URI for all but replication and publication: a pooler, for example. */
   readonly pooledDatabaseUrl?: Redacted.Redacted | undefined

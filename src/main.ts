@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /**
- * The server: reads its settings from the environment, starts a Postgres of its own when it is given none, and serves until it is told to stop.
+ * The server: reads its settings from the environment, starts a Postgres of its own when it is given none, and serves
+ * until it is told to stop.
  */
 import { NodeRuntime } from "@effect/platform-node"
 import { type ConfigError, Console, Duration, Effect, Layer, Logger, Redacted } from "effect"

@@ -1,12 +1,12 @@
 /**
- * Postgres connection URIs, such as `postgresql://user:password@host:5432/database?sslmode=require`. No message here repeats
- * the URI: it contains a password.
+ * Postgres connection URIs, such as `postgresql://user:password@host:5432/database?sslmode=require`. No message here
+ * repeats the URI: it contains a password.
  */
 import { Either, Redacted } from "effect"
 
 /**
- * `disable`: never TLS. `require`: nothing but TLS. `allow`, `prefer`: TLS where the server offers it. The server's certificate is not
- * verified in any of them.
+ * `disable`: never TLS. `require`: nothing but TLS. `allow`, `prefer`: TLS where the server offers it. The server's
+ * certificate is not verified in any of them.
  */
 export type SslMode = "disable" | "allow" | "prefer" | "require"
 
@@ -27,7 +27,10 @@ const form =
 const isSslMode = (text: string): text is SslMode =>
   text === "disable" || text === "allow" || text === "prefer" || text === "require"
 
-/** Reads a URI. Parameters other than `sslmode` mean nothing here and are passed over. Left says what is wrong, without secrets. */
+/**
+ * Reads a URI. Parameters other than `sslmode` mean nothing here and are passed over. Left says what is wrong, without
+ * secrets.
+ */
 export const parse = (text: string): Either.Either<ConnectionUri, string> => {
   if (!/^postgres(ql)?:\/\//.test(text)) return Either.left("must begin with postgresql:// or postgres://")
   const match = form.exec(text)

@@ -1,5 +1,6 @@
 /**
- * The `electric-schema` header: what a client needs to know of a shape's columns to parse their values (protocol.md §11.3).
+ * The `electric-schema` header: what a client needs to know of a shape's columns to parse their values (Electric HTTP
+ * protocol §11.3).
  */
 import type { ColumnInfo } from "./Relation.ts"
 
@@ -86,8 +87,9 @@ export const json = (columns: ReadonlyArray<ColumnInfo>): string =>
   `{${columns.map((column) => `${JSON.stringify(column.name)}:${JSON.stringify(columnSchema(column))}`).join(",")}}`
 
 /**
- * The header's value as node:http takes it: a header's characters go out as one byte each, so that the JSON's UTF-8 bytes have to stand as
- * characters. (Only with a body of bytes: node sends the head together with a body of text, and then in the encoding of that.)
+ * The header's value as node:http takes it: a header's characters go out as one byte each, so that the JSON's UTF-8
+ * bytes have to stand as characters. (Only with a body of bytes: node sends the head together with a body of text, and
+ * then in the encoding of that.)
  */
 export const header = (columns: ReadonlyArray<ColumnInfo>): string =>
   // DEL is the one character that JSON leaves as it is and a header must not have.

@@ -3,7 +3,10 @@
  */
 import { Schema } from "effect"
 
-/** The request is wrong: nothing was changed. The client must not retry it unchanged. Field name → messages, as the protocol prints them. */
+/**
+ * The request is wrong: nothing was changed. The client must not retry it unchanged. Field name → messages, as the
+ * protocol prints them.
+ */
 export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("shapelog/InvalidRequest")("InvalidRequest", {
   errors: Schema.Record({ key: Schema.String, value: Schema.Array(Schema.String) })
 }) {
@@ -15,7 +18,10 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("shapelog
   }
 }
 
-/** No shape of this handle is kept (never was, was removed, or has been rotated). The client starts over with a new handle. */
+/**
+ * No shape of this handle is kept (never was, was removed, or has been rotated). The client starts over with a new
+ * handle.
+ */
 export class ShapeGone extends Schema.TaggedError<ShapeGone>("shapelog/ShapeGone")("ShapeGone", {
   handle: Schema.String
 }) {

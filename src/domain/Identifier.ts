@@ -1,5 +1,5 @@
 /**
- * Names of tables and columns: as the protocol writes them (protocol.md §4.2, §4.4) and as SQL does.
+ * Names of tables and columns: as the protocol writes them (Electric HTTP protocol §4.2, §4.4) and as SQL does.
  */
 import { Either } from "effect"
 
@@ -70,8 +70,8 @@ export const parseColumns = (text: string): Either.Either<ReadonlyArray<string>,
 export const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 
 /**
- * The text as an SQL string literal that means the same whatever `standard_conforming_strings` is: one with a backslash takes
- * the `E''` form. A text with a NUL byte can't be sent to Postgres and must not get here.
+ * The text as an SQL string literal that means the same whatever `standard_conforming_strings` is: one with a backslash
+ * takes the `E''` form. A text with a NUL byte can't be sent to Postgres and must not get here.
  */
 export const quoteLiteral = (text: string): string => {
   const quoted = text.replaceAll("'", "''")

@@ -1,7 +1,7 @@
 /**
- * A log block: a run of consecutive log items as they are stored and sent. The JSON of every item stands in `body`, each
- * preceded by a comma, so that a response is `[`, the bodies of its blocks without the very first comma, and `]`. The entry
- * table in front of it finds where an offset's items begin.
+ * A log block: a run of consecutive log items as they are stored and sent. The JSON of every item stands in `body`,
+ * each preceded by a comma, so that a response is `[`, the bodies of its blocks without the very first comma, and `]`.
+ * The entry table in front of it finds where an offset's items begin.
  *
  * Encoded form, big-endian: u32 count, then per entry u64 tx, u64 op, u32 end of the item in `body`, then `body`.
  */
@@ -53,7 +53,10 @@ const entryOffset = (encoded: Buffer, i: number): LogOffset => {
   }
 }
 
-/** Number of the first entry of an encoded block whose offset is greater than `after`; the block's count when there is none. */
+/**
+ * Number of the first entry of an encoded block whose offset is greater than `after`; the block's count when there is
+ * none.
+ */
 const firstAfter = (encoded: Buffer, after: LogOffset): number => {
   let low = 0
   let high = encoded.readUInt32BE(0)
@@ -71,7 +74,10 @@ export const firstOf = (encoded: Buffer): LogOffset => entryOffset(encoded, 0)
 /** Offset of the last entry of an encoded block. */
 export const lastOf = (encoded: Buffer): LogOffset => entryOffset(encoded, encoded.readUInt32BE(0) - 1)
 
-/** The JSON of the entries of an encoded block in (`after`, `upTo`]: a view, empty when there are none. Each item is preceded by a comma. */
+/**
+ * The JSON of the entries of an encoded block in (`after`, `upTo`]: a view, empty when there are none. Each item is
+ * preceded by a comma.
+ */
 export const slice = (encoded: Buffer, after: LogOffset, upTo: LogOffset): Buffer => {
   const n = encoded.readUInt32BE(0)
   const from = firstAfter(encoded, after)

@@ -1,8 +1,8 @@
 import type { Lsn } from "./Lsn.ts"
 
 /**
- * A Postgres snapshot (`pg_current_snapshot()`): which transactions a query sees. Its xids are 64 bits wide; the replication
- * stream's are the low 32 bits, so the two are compared within half a turn of the 32-bit circle.
+ * A Postgres snapshot (`pg_current_snapshot()`): which transactions a query sees. Its xids are 64 bits wide; the
+ * replication stream's are the low 32 bits, so the two are compared within half a turn of the 32-bit circle.
  */
 export interface PgSnapshot {
   /** Every transaction before this one has ended. */
@@ -15,9 +15,9 @@ export interface PgSnapshot {
 
 /**
  * A snapshot with the WAL insert position read after it was taken. Every transaction it sees has its commit record
- * before `lsn`, so a transaction that commits at or past `lsn` is never in it. (That an xid is at or past `xmax` proves less: a
- * commit record can precede, in the WAL, the commit of an older and visible transaction while its own transaction is
- * still listed as in progress, as with synchronous replication.)
+ * before `lsn`, so a transaction that commits at or past `lsn` is never in it. (That an xid is at or past `xmax` proves
+ * less: a commit record can precede, in the WAL, the commit of an older and visible transaction while its own
+ * transaction is still listed as in progress, as with synchronous replication.)
  */
 export interface SnapshotMarks extends PgSnapshot {
   readonly lsn: Lsn

@@ -1,6 +1,6 @@
 /**
- * What a shape is: which rows and columns of which table, and in which form. A `ShapeRequest` is what somebody asked for,
- * as text; a `ShapeDefinition` is what it means against the catalog, and is the shape's identity.
+ * What a shape is: which rows and columns of which table, and in which form. A `ShapeRequest` is what somebody asked
+ * for, as text; a `ShapeDefinition` is what it means against the catalog, and is the shape's identity.
  */
 
 /** `default`: updates carry the key and the changed columns; `full`: the whole row and the old values. */
@@ -29,12 +29,17 @@ export interface Equality {
   readonly typeOid: number
   /** The column's type, as it is written in a cast. */
   readonly type: string
-  /** The value in Postgres's own output form, so that it equals the column's text exactly when SQL says the values are equal. */
+  /**
+   * The value in Postgres's own output form, so that it equals the column's text exactly when SQL says the values are
+   * equal.
+   */
   readonly value: string
 }
 export type Where = Equality
 
-/** A shape against the catalog. Plain JSON: it is stored as it is, and two shapes are the same iff `identity` agrees. */
+/**
+ * A shape against the catalog. Plain JSON: it is stored as it is, and two shapes are the same iff `identity` agrees.
+ */
 export interface ShapeDefinition {
   readonly tableOid: number
   readonly schema: string

@@ -14,8 +14,8 @@ const MAX_LENGTH = 63
 const prefix = "shapelog_publication_"
 
 /**
- * The names for a stream id, which is an identifier: ASCII letters (folded to lower case), digits and underscores, which is what a slot
- * name may consist of. Left says what is wrong with it.
+ * The names for a stream id, which is an identifier: ASCII letters (folded to lower case), digits and underscores,
+ * which is what a slot name may consist of. Left says what is wrong with it.
  */
 export const streamNames = (streamId: string): Either.Either<StreamNames, string> => {
   if (!/^[A-Za-z0-9_]+$/.test(streamId)) {

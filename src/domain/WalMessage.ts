@@ -1,6 +1,6 @@
 /**
- * The logical replication stream as plain data: what pgoutput (protocol version 1) says, decoded. Column values stay the
- * bytes that Postgres sent; a message holds views on the buffer it was decoded from.
+ * The logical replication stream as plain data: what pgoutput (protocol version 1) says, decoded. Column values stay
+ * the bytes that Postgres sent; a message holds views on the buffer it was decoded from.
  */
 import type { Lsn } from "./Lsn.ts"
 import type { Relation } from "./Relation.ts"
@@ -10,7 +10,10 @@ export const NULL = -1
 /** Length of a TOASTed column that an UPDATE left as it was: its value is not in the message. */
 export const UNCHANGED = -2
 
-/** A row of text values: column `i` is `bytes[cols[2i] .. cols[2i] + cols[2i + 1])`, where a negative length is `NULL` or `UNCHANGED`. */
+/**
+ * A row of text values: column `i` is `bytes[cols[2i] .. cols[2i] + cols[2i + 1])`, where a negative length is `NULL`
+ * or `UNCHANGED`.
+ */
 export interface Tuple {
   readonly bytes: Buffer
   readonly cols: Int32Array

@@ -1,8 +1,8 @@
 /**
  * Log blocks that were read from the store lately, for the next readers of the same stretch of a log.
  *
- * A log never changes, it only grows: so a cached block is right for ever, at worst shorter than the one that the store has by
- * now. Bounded by bytes; the least recently used block goes first.
+ * A log never changes, it only grows: so a cached block is right for ever, at worst shorter than the one that the store
+ * has by now. Bounded by bytes; the least recently used block goes first.
  */
 import * as LogBlock from "../domain/LogBlock.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
@@ -17,7 +17,10 @@ interface Cached {
 }
 
 export interface BlockCache {
-  /** The block that holds the first entry after `after`, as `ShapeStorage.logBlock` gives it; `undefined` when it is not here. */
+  /**
+   * The block that holds the first entry after `after`, as `ShapeStorage.logBlock` gives it; `undefined` when it is not
+   * here.
+   */
   readonly get: (shape: ShapeId, after: LogOffset.LogOffset) => Buffer | undefined
   /** Keeps what the store answered for `after`. */
   readonly set: (shape: ShapeId, after: LogOffset.LogOffset, block: Buffer) => void

@@ -1,6 +1,6 @@
 /**
- * Row changes on their way from the collector to the consumers, and their encodings, which all shapes of a projection share
- * (D5).
+ * Row changes on their way from the collector to the consumers, and their encodings, which all shapes of a projection
+ * share (D5).
  */
 import * as ItemEncoder from "../domain/ItemEncoder.ts"
 import type { Lsn } from "../domain/Lsn.ts"
@@ -45,8 +45,8 @@ export class RowChange {
   }
 
   /**
-   * The change as the items of a projection; `undefined` when it shows in none of its columns. Encoded at the first call for a
-   * projection and action, and shared from then on.
+   * The change as the items of a projection; `undefined` when it shows in none of its columns. Encoded at the first
+   * call for a projection and action, and shared from then on.
    */
   encode(projection: Projection, action: Action): EncodedChange | undefined {
     if (this.projection === projection && this.action === action) return this.encoded
@@ -66,7 +66,10 @@ export class RowChange {
   }
 }
 
-/** How often a change has been encoded since the process began: stays far below the number of entries when shapes share encodings. */
+/**
+ * How often a change has been encoded since the process began: stays far below the number of entries when shapes share
+ * encodings.
+ */
 export const counters = { encodings: 0 }
 
 const bindings = new WeakMap<Relation, Map<Projection, Binding>>()
@@ -74,7 +77,10 @@ let lastRelation: Relation | undefined
 let lastProjection: Projection | undefined
 let lastBinding: Binding | undefined
 
-/** Where a projection's columns are in a relation's tuples. Throws when one is missing: such a shape has been removed before. */
+/**
+ * Where a projection's columns are in a relation's tuples. Throws when one is missing: such a shape has been removed
+ * before.
+ */
 const bindingOf = (projection: Projection, relation: Relation): Binding => {
   if (relation === lastRelation && projection === lastProjection && lastBinding) return lastBinding
   let ofRelation = bindings.get(relation)

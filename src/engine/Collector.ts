@@ -1,11 +1,11 @@
 /**
- * Follows the replication stream, in WAL order and one batch at a time: numbers the operations of each transaction, routes every
- * change to the shapes that it concerns, hands each consumer its part, waits for all of them, and only then says that the engine has
- * got there. A batch is what one read of the socket completed; a transaction may span many batches, and a batch hold many
- * transactions.
+ * Follows the replication stream, in WAL order and one batch at a time: numbers the operations of each transaction,
+ * routes every change to the shapes that it concerns, hands each consumer its part, waits for all of them, and only
+ * then says that the engine has got there. A batch is what one read of the socket completed; a transaction may span
+ * many batches, and a batch hold many transactions.
  *
- * After a lost connection the stream is followed again from the last whole transaction; what had come of an unfinished one is
- * dropped. A transaction that comes twice is dropped (I4).
+ * After a lost connection the stream is followed again from the last whole transaction; what had come of an unfinished
+ * one is dropped. A transaction that comes twice is dropped (I4).
  */
 import { Effect } from "effect"
 import * as Lsn from "../domain/Lsn.ts"
@@ -25,7 +25,10 @@ export interface CollectorContext {
   readonly consumers: Consumers
   readonly committer: Committer
   readonly budget: MemoryBudget
-  /** A table's definition has come down the stream: removes the shapes that it no longer fits, and learns what is above the table. */
+  /**
+   * A table's definition has come down the stream: removes the shapes that it no longer fits, and learns what is above
+   * the table.
+   */
   readonly onRelation: (relation: Relation) => Effect.Effect<void>
 }
 
@@ -43,9 +46,9 @@ export interface Collector {
   /** Remembers which transactions have gone through the router by now, the arriving one included. */
   readonly mark: () => Mark
   /**
-   * Whether a transaction that had gone through the router by `since` is not in a snapshot taken afterwards: its commit was in
-   * the WAL before its session was done with it (H195). A shape that was registered at `since` would have it neither from that snapshot
-   * nor from the stream, so the snapshot must be taken again.
+   * Whether a transaction that had gone through the router by `since` is not in a snapshot taken afterwards: its commit
+   * was in the WAL before its session was done with it (H195). A shape that was registered at `since` would have it
+   * neither from that snapshot nor from the stream, so the snapshot must be taken again.
    */
   readonly missing: (marks: SnapshotMarks, since: Mark) => boolean
 }
@@ -191,7 +194,10 @@ export const make = (context: CollectorContext): Collector => {
       : { lsn: committer.position()?.lsn ?? lastSeen, endLsn: walEnd, idle: true }
   }
 
-  /** Takes in messages from `from` on; returns where it stopped: behind the last, or at a Relation, which needs an Effect. */
+  /**
+   * Takes in messages from `from` on; returns where it stopped: behind the last, or at a Relation, which needs an
+   * Effect.
+   */
   const take = (messages: ReadonlyArray<WalMessage>, from: number): number => {
     for (let i = from; i < messages.length; i++) {
       const message = messages[i]!
@@ -234,8 +240,9 @@ export const make = (context: CollectorContext): Collector => {
   }
 
   /**
-   * Gives each shape's consumer its work and completes when all have done it, within the commit boundary: the position and the entries that it
-   * covers go into one commit. A consumer may end for idleness while others are started, so they are looked up in the turn of the offer.
+   * Gives each shape's consumer its work and completes when all have done it, within the commit boundary: the position
+   * and the entries that it covers go into one commit. A consumer may end for idleness while others are started, so
+   * they are looked up in the turn of the offer.
    */
   const offerAll = (works: ReadonlyMap<ShapeEntry, Work>, after: () => void): Effect.Effect<void> => {
     const missing = () => [...works.keys()].find((entry) => !entry.removed && !consumers.unsafeCurrent(entry))

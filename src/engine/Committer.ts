@@ -1,11 +1,11 @@
 /**
- * Group commit: what every consumer and snapshot has pending goes into the store in one transaction, with the position in the
- * WAL that it brings all shapes to (D4).
+ * Group commit: what every consumer and snapshot has pending goes into the store in one transaction, with the position
+ * in the WAL that it brings all shapes to (D4).
  *
  * A commit is cut at a boundary of the stream: the collector holds `boundary` while a batch is on its way through the
- * consumers, so the applied position and the entries always belong together. A commit that fails is tried again until it
- * succeeds; nothing is dropped, and the memory budget stops the stream meanwhile. Positions are reported durable, in order, only
- * after the store has flushed them (I1).
+ * consumers, so the applied position and the entries always belong together. A commit that fails is tried again until
+ * it succeeds; nothing is dropped, and the memory budget stops the stream meanwhile. Positions are reported durable, in
+ * order, only after the store has flushed them (I1).
  */
 import { Deferred, Effect, Schedule, type Scope } from "effect"
 import type { StorageError } from "../domain/Errors.ts"
@@ -25,15 +25,18 @@ export interface CommitSource {
 
 export interface Committer {
   /**
-   * Adds ops to the next commit, which is at the latest the one that carries the next position. `bytes` is what they hold in memory until
-   * readers can see them; then `done` is called.
+   * Adds ops to the next commit, which is at the latest the one that carries the next position. `bytes` is what they
+   * hold in memory until readers can see them; then `done` is called.
    */
   readonly unsafeEnqueue: (ops: ReadonlyArray<StoreOp>, bytes?: number, done?: () => void) => void
   /** Lets the next commit wait for nothing more: somebody waits for what it holds. */
   readonly unsafeHurry: () => void
   /** The source has something pending. */
   readonly unsafeDirty: (source: CommitSource) => void
-  /** The stream has got to this position: it goes with the next commit. An idle one (`endLsn` alone has moved) may wait for a second. */
+  /**
+   * The stream has got to this position: it goes with the next commit. An idle one (`endLsn` alone has moved) may wait
+   * for a second.
+   */
   readonly unsafeAdvance: (lsn: Lsn.Lsn, endLsn: Lsn.Lsn, idle: boolean) => void
   /** Where the stream has got to; `undefined` before it was first followed. */
   readonly position: () => AppliedPosition | undefined
@@ -131,7 +134,8 @@ export const make = Effect.fnUntraced(function*(
     Deferred.unsafeDone(taken.waiting, Effect.void)
   }
 
-  // A cut that could not be stored stays in flight, also when this is interrupted: nothing later may be committed before it. Storing it twice changes nothing.
+  // A cut that could not be stored stays in flight, also when this is interrupted: nothing later may be committed
+  // before it. Storing it twice changes nothing.
   const commitOnce = Effect.gen(function*() {
     const taken = inFlight ?? (yield* boundary.withPermits(1)(Effect.sync(() => inFlight = cut())))
     if (taken.commit.ops.length > 0 || taken.applied) {

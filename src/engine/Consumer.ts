@@ -1,12 +1,12 @@
 /**
  * A consumer: the scoped fiber that writes one shape's log (DESIGN D1, D3).
  *
- * It acquires, in this order, the buffer, its entry in the registry, and the flush; so however it ends, the scope's finalizers
- * flush, then clear the registry `Ref`, then release the buffer. What readers no longer find in the registry or in the buffer is
- * therefore in the store.
+ * It acquires, in this order, the buffer, its entry in the registry, and the flush; so however it ends, the scope's
+ * finalizers flush, then clear the registry `Ref`, then release the buffer. What readers no longer find in the registry
+ * or in the buffer is therefore in the store.
  *
- * The collector gives it the parts of transactions that concern its shape, in WAL order; it drops what its snapshot or its
- * log has already, encodes the rest and appends it. A transaction becomes visible as a whole, with its commit.
+ * The collector gives it the parts of transactions that concern its shape, in WAL order; it drops what its snapshot or
+ * its log has already, encodes the rest and appends it. A transaction becomes visible as a whole, with its commit.
  */
 import { Effect, HashMap, Option, Ref, type Scope } from "effect"
 import type { StorageError } from "../domain/Errors.ts"
@@ -27,7 +27,10 @@ export interface Fragment {
   readonly changes: ReadonlyArray<RowChange>
   /** What each change means for this shape. */
   readonly actions: ReadonlyArray<Action>
-  /** Why the log can't go on with it, if so: the table was emptied, or the stream does not say enough. The shape is rotated. */
+  /**
+   * Why the log can't go on with it, if so: the table was emptied, or the stream does not say enough. The shape is
+   * rotated.
+   */
   readonly broken: string | undefined
   /** The transaction ends with this fragment. */
   readonly commit: boolean
@@ -45,11 +48,16 @@ export interface Appended {
   /** Its entries are those of the shape's log in (`after`, `end`]. */
   readonly after: LogOffset.LogOffset
   readonly end: LogOffset.LogOffset
-  /** Its changes if they came in one piece; those of a larger transaction are in the log alone, because they are not held in memory (D11). */
+  /**
+   * Its changes if they came in one piece; those of a larger transaction are in the log alone, because they are not
+   * held in memory (D11).
+   */
   readonly fragment: Fragment | undefined
 }
 
-/** Called in the consumer's turn, in order, once per transaction, after its entries can be read. Must not throw or wait. */
+/**
+ * Called in the consumer's turn, in order, once per transaction, after its entries can be read. Must not throw or wait.
+ */
 export type Subscriber = (appended: Appended) => void
 
 export interface ConsumerState {
@@ -62,8 +70,8 @@ export interface Consumer {
   readonly entry: ShapeEntry
   readonly buffer: ShapeBuffer.ShapeBuffer
   /**
-   * Adds a subscriber and returns the offset of the last committed transaction, in one atomic step: everything up to that offset is
-   * to be read from the log, everything after it is delivered, nothing twice and nothing never (D3).
+   * Adds a subscriber and returns the offset of the last committed transaction, in one atomic step: everything up to
+   * that offset is to be read from the log, everything after it is delivered, nothing twice and nothing never (D3).
    */
   readonly subscribe: (subscriber: Subscriber) => Effect.Effect<LogOffset.LogOffset>
   readonly unsubscribe: (subscriber: Subscriber) => Effect.Effect<void>
@@ -110,8 +118,8 @@ const lastBlock = Effect.fnUntraced(function*(entry: ShapeEntry, storage: ShapeS
 })
 
 /**
- * Acquires a consumer in the scope, in the order of D1, and returns it with the loop that is its fiber. The loop ends only by failing or being interrupted; a
- * failure means that the shape's log can't be continued.
+ * Acquires a consumer in the scope, in the order of D1, and returns it with the loop that is its fiber. The loop ends
+ * only by failing or being interrupted; a failure means that the shape's log can't be continued.
  */
 export const acquire = Effect.fnUntraced(function*(
   entry: ShapeEntry,

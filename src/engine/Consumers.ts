@@ -1,6 +1,6 @@
 /**
- * Starts and ends consumers: one per active shape, on the first change that touches it; ended after an idle time, by the shape's removal, or
- * with the engine.
+ * Starts and ends consumers: one per active shape, on the first change that touches it; ended after an idle time, by
+ * the shape's removal, or with the engine.
  */
 import {
   Cause,
@@ -23,13 +23,18 @@ import type { ShapeEntry } from "./ShapeCatalog.ts"
 export interface Consumers {
   readonly registry: Consumer.Registry
   /**
-   * The shape's consumer, started if need be; `undefined` when the shape has been removed. One that is ending is waited for first: two never
-   * write one log.
+   * The shape's consumer, started if need be; `undefined` when the shape has been removed. One that is ending is waited
+   * for first: two never write one log.
    */
   readonly get: (entry: ShapeEntry) => Effect.Effect<Consumer.Consumer | undefined>
-  /** The shape's consumer if it runs and is not about to end: what it is offered in this turn gets done. Otherwise `get` is called for. */
+  /**
+   * The shape's consumer if it runs and is not about to end: what it is offered in this turn gets done. Otherwise `get`
+   * is called for.
+   */
   readonly unsafeCurrent: (entry: ShapeEntry) => Consumer.Consumer | undefined
-  /** The shape's consumer as the registry has it, `undefined` when it has none; `ending` when that is about to change. */
+  /**
+   * The shape's consumer as the registry has it, `undefined` when it has none; `ending` when that is about to change.
+   */
   readonly unsafeRegistered: (entry: ShapeEntry) => Consumer.Consumer | undefined | "ending"
   /** Ends the shape's consumer, if it has one, and waits until its finalizers have run. */
   readonly stop: (entry: ShapeEntry) => Effect.Effect<void>
@@ -57,8 +62,8 @@ interface Running {
 const retryStart = Schedule.exponential("100 millis", 2).pipe(Schedule.union(Schedule.spaced("5 seconds")))
 
 /**
- * `onFailure` is told of a consumer that ended by a failure or defect, or was interrupted by somebody else: its shape has missed something and
- * can't be continued.
+ * `onFailure` is told of a consumer that ended by a failure or defect, or was interrupted by somebody else: its shape
+ * has missed something and can't be continued.
  */
 export const make = Effect.fnUntraced(function*(
   context: Omit<Consumer.ConsumerContext, "registry">,
@@ -94,8 +99,8 @@ export const make = Effect.fnUntraced(function*(
         Effect.orDie,
         Effect.flatMap(({ consumer, loop }) =>
           Effect.zipRight(
-            // Runs before the consumer's own finalizers. Work that it leaves undone is lost to the log, and is settled as done: the shape has to be
-            // gone before that, or a commit could carry the position past it.
+            // Runs before the consumer's own finalizers. Work that it leaves undone is lost to the log, and is settled
+            // as done: the shape has to be gone before that, or a commit could carry the position past it.
             Effect.addFinalizer((exit) =>
               Effect.suspend(() => {
                 current.ending = true

@@ -1,8 +1,8 @@
 /**
  * The engine: everything between the source, the store and `ShapeEngine`.
  *
- * Sections stand in the order in which they are built, and so in the reverse of the order in which they stop: the stream first, then
- * the consumers, which flush, then the committer with its last commit.
+ * Sections stand in the order in which they are built, and so in the reverse of the order in which they stop: the
+ * stream first, then the consumers, which flush, then the committer with its last commit.
  */
 import { Cause, Context, Deferred, Effect, Fiber, FiberSet, Layer, Option, Schedule } from "effect"
 import * as ElectricSchema from "../domain/ElectricSchema.ts"
@@ -29,8 +29,8 @@ import * as ShapeReader from "./ShapeReader.ts"
 import * as Snapshotter from "./Snapshotter.ts"
 
 /**
- * Fails when the source can't be followed and trying again is of no use: a wrong password, `wal_level`, a missing privilege. Whoever runs the
- * engine decides what then becomes of the process; what is stored is still served.
+ * Fails when the source can't be followed and trying again is of no use: a wrong password, `wal_level`, a missing
+ * privilege. Whoever runs the engine decides what then becomes of the process; what is stored is still served.
  */
 export class EngineFailure
   extends Context.Tag("shapelog/engine/EngineFailure")<EngineFailure, Effect.Effect<never, ReplicationError>>()
@@ -114,8 +114,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   /** Removals that a restart would not know of yet. */
   let removing = 0
   /**
-   * Completes when every removal so far is in the store. Nobody is told of a shape that took another's place before that: after a crash
-   * the old one would be there again, under a handle that clients have been told is gone.
+   * Completes when every removal so far is in the store. Nobody is told of a shape that took another's place before
+   * that: after a crash the old one would be there again, under a handle that clients have been told is gone.
    */
   const awaitRemovals = Effect.suspend(() => removing > 0 ? committer.flush : Effect.void)
 
@@ -178,7 +178,10 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   if (stored.unfinished) yield* committer.flush
 
   // --- Collector ---
-  /** A partition that was attached after its shapes were made, or a table that somebody has altered, may lack REPLICA IDENTITY FULL. */
+  /**
+   * A partition that was attached after its shapes were made, or a table that somebody has altered, may lack REPLICA
+   * IDENTITY FULL.
+   */
   const republish = (relation: Relation): Effect.Effect<void> =>
     Effect.forEach(
       new Set(router.shapesOf(relation.oid).map(({ definition }) => definition.tableOid)),
@@ -286,7 +289,10 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     for (const entry of [...shapes.all()]) unsafeRotate(entry, reason)
   }
 
-  /** Decides whether the connection continues what the store has; if not, starts over with nothing. Returns where to stream from. */
+  /**
+   * Decides whether the connection continues what the store has; if not, starts over with nothing. Returns where to
+   * stream from.
+   */
   const adopt = (connection: ReplicationConnection) =>
     Effect.sync(() => {
       const { confirmedFlush, slot, slotCreated, systemId, timeline } = connection
@@ -341,7 +347,9 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     Effect.annotateLogs({ module: "Collector" })
   ))
 
-  /** Catches what the stream does not say: tables that were dropped, renamed or altered without a write since (H101). */
+  /**
+   * Catches what the stream does not say: tables that were dropped, renamed or altered without a write since (H101).
+   */
   const reconcile = Effect.gen(function*() {
     yield* Effect.sleep(options.reconcileMillis)
     for (const oid of shapes.tables()) {

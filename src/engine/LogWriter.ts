@@ -1,9 +1,9 @@
 /**
- * Writes one shape's log: items to blocks, blocks to chunks, and what of it the next commit stores. A plain state machine in
- * its consumer's hands; it neither waits nor knows who reads.
+ * Writes one shape's log: items to blocks, blocks to chunks, and what of it the next commit stores. A plain state
+ * machine in its consumer's hands; it neither waits nor knows who reads.
  *
- * Blocks never span a chunk's end, nor the border between what is visible and the transaction that is still arriving: so an
- * aborted transaction is whole blocks, here and in the store.
+ * Blocks never span a chunk's end, nor the border between what is visible and the transaction that is still arriving:
+ * so an aborted transaction is whole blocks, here and in the store.
  */
 import type { EncodedItem } from "../domain/ItemEncoder.ts"
 import { SUFFIX, SUFFIX_LAST } from "../domain/ItemEncoder.ts"
@@ -15,10 +15,16 @@ import type { EncodedChange } from "./Changes.ts"
 import type { TailBlock } from "./ShapeBuffer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 
-/** A block that has reached this many bytes is closed: half of what the store's largest block holds, so that two may be merged. */
+/**
+ * A block that has reached this many bytes is closed: half of what the store's largest block holds, so that two may be
+ * merged.
+ */
 const CLOSE_BLOCK_AT = BLOCK_BYTES / 2
 
-/** A stored block below this size is stored anew with what comes next, so that slow shapes do not become a block per commit. */
+/**
+ * A stored block below this size is stored anew with what comes next, so that slow shapes do not become a block per
+ * commit.
+ */
 const REWRITE_BELOW = 16 * 1024
 
 interface Item {

@@ -1,6 +1,7 @@
 /**
- * Bytes that the engine holds on behalf of the stream: work that consumers have not done, log entries that are not stored yet (D11).
- * Above the limit the collector stops pulling, and through TCP Postgres stops sending, until half of it is free again.
+ * Bytes that the engine holds on behalf of the stream: work that consumers have not done, log entries that are not
+ * stored yet (D11). Above the limit the collector stops pulling, and through TCP Postgres stops sending, until half of
+ * it is free again.
  */
 import { Effect } from "effect"
 

@@ -1,6 +1,6 @@
 /**
- * From what was asked for to what it means: a `ShapeRequest` checked against the catalog, in the order and with the messages of the
- * protocol (protocol.md §4.4).
+ * From what was asked for to what it means: a `ShapeRequest` checked against the catalog, in the order and with the
+ * messages of the protocol (Electric HTTP protocol §4.4).
  */
 import { Effect, Either, Option } from "effect"
 import { InvalidRequest } from "../domain/Errors.ts"
@@ -97,8 +97,9 @@ const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInf
 })
 
 /**
- * What the request means on a server of this version (`server_version_num`). Fails with `InvalidRequest` for the first thing that is wrong with it,
- * by what the catalog says now: what is remembered of the table may be from before it was altered.
+ * What the request means on a server of this version (`server_version_num`). Fails with `InvalidRequest` for the first
+ * thing that is wrong with it, by what the catalog says now: what is remembered of the table may be from before it was
+ * altered.
  */
 export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
   const info = yield* table(request.table)

@@ -1,8 +1,9 @@
 /**
- * Finds the shapes that a row change concerns (D8): those without where clause by their table, the others by a hash lookup of
- * the column's value. A change to a partition concerns the shapes of the partitioned tables above it as well.
+ * Finds the shapes that a row change concerns (D8): those without where clause by their table, the others by a hash
+ * lookup of the column's value. A change to a partition concerns the shapes of the partitioned tables above it as well.
  *
- * Adding and removing a shape costs its terms, a change costs the shapes it concerns; neither depends on how many there are.
+ * Adding and removing a shape costs its terms, a change costs the shapes it concerns; neither depends on how many there
+ * are.
  */
 import type { Relation } from "../domain/Relation.ts"
 import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
@@ -51,7 +52,10 @@ export interface Router {
   readonly forget: (oid: number) => void
   /** The shapes that follow this table, their own or as a partition of theirs. */
   readonly shapesOf: (oid: number) => ReadonlyArray<ShapeEntry>
-  /** Calls `found` for each shape that the change concerns, and `lost` for each of which the change does not say enough to tell. */
+  /**
+   * Calls `found` for each shape that the change concerns, and `lost` for each of which the change does not say enough
+   * to tell.
+   */
   readonly route: (
     message: RowMessage,
     found: (entry: ShapeEntry, action: Action) => void,

@@ -1,6 +1,6 @@
 /**
- * Which shapes no longer fit their table: the definition that came down the stream, or that the catalog gives now, is compared
- * with what the shape was made from.
+ * Which shapes no longer fit their table: the definition that came down the stream, or that the catalog gives now, is
+ * compared with what the shape was made from.
  */
 import type { Relation, TableInfo } from "../domain/Relation.ts"
 import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
@@ -9,7 +9,10 @@ interface Columns {
   readonly columns: ReadonlyArray<{ readonly name: string; readonly typeOid: number }>
 }
 
-/** Whether every column that the shape selects or filters by is there with the type it had, and no column more where all were asked for. */
+/**
+ * Whether every column that the shape selects or filters by is there with the type it had, and no column more where all
+ * were asked for.
+ */
 const fitsColumns = (shape: ShapeDefinition, { columns }: Columns): boolean => {
   const has = (name: string, typeOid: number) =>
     columns.some((column) => column.name === name && column.typeOid === typeOid)

@@ -1,10 +1,11 @@
 /**
- * The tail of one shape's log in memory: entries that readers may see and entries of the transaction that is still arriving, none
- * of which the store need have yet.
+ * The tail of one shape's log in memory: entries that readers may see and entries of the transaction that is still
+ * arriving, none of which the store need have yet.
  *
- * The tail is an immutable value. Appending and flushing swap in a new one, so a reader that holds one is never disturbed
- * (D2); a released buffer fails with `BufferGone`, which `ShapeReader` recovers to a read from the store. The consumer that made
- * the buffer releases it last, after it has flushed and left the registry (D1): what a reader can no longer find here is in the store.
+ * The tail is an immutable value. Appending and flushing swap in a new one, so a reader that holds one is never
+ * disturbed (D2); a released buffer fails with `BufferGone`, which `ShapeReader` recovers to a read from the store. The
+ * consumer that made the buffer releases it last, after it has flushed and left the registry (D1): what a reader can no
+ * longer find here is in the store.
  */
 import { Effect, Option, Schema } from "effect"
 import * as LogBlock from "../domain/LogBlock.ts"
@@ -30,7 +31,10 @@ export interface Tail {
   readonly stored: LogOffset.LogOffset
   /** The last entry that readers may see: the end of the last whole transaction. */
   readonly end: LogOffset.LogOffset
-  /** Blocks after `stored` in order; those past `end` belong to the transaction that is arriving. The array is only ever appended to; `from` and `to` bound what is in this tail. */
+  /**
+   * Blocks after `stored` in order; those past `end` belong to the transaction that is arriving. The array is only ever
+   * appended to; `from` and `to` bound what is in this tail.
+   */
   readonly blocks: ReadonlyArray<TailBlock>
   readonly from: number
   readonly to: number
@@ -43,8 +47,9 @@ export interface ShapeBuffer {
   /** The same in this turn; `undefined` when the buffer was released. */
   readonly unsafeTail: () => Tail | undefined
   /**
-   * JSON of the entries in (`after`, `upTo`], from the start of that range, at most `maxBytes` of it (but at least one block's worth). `None` when they
-   * are not here because the store has them. Call it with `upTo` no greater than a `Tail.end` seen earlier.
+   * JSON of the entries in (`after`, `upTo`], from the start of that range, at most `maxBytes` of it (but at least one
+   * block's worth). `None` when they are not here because the store has them. Call it with `upTo` no greater than a
+   * `Tail.end` seen earlier.
    */
   readonly read: (
     after: LogOffset.LogOffset,

@@ -1,6 +1,6 @@
 /**
- * Every shape that is kept, active or not: found by handle, by meaning and by table. Plain synchronous state, touched only by the
- * engine; nothing here waits.
+ * Every shape that is kept, active or not: found by handle, by meaning and by table. Plain synchronous state, touched
+ * only by the engine; nothing here waits.
  */
 import { Effect, Exit } from "effect"
 import type { SnapshotFailed } from "../domain/Errors.ts"
@@ -17,7 +17,10 @@ interface Waiter {
   readonly resume: (exit: Exit.Exit<void, ShapeGone>) => void
 }
 
-/** How far a shape's snapshot has got. `blocks[n]` blocks of chunk `n` can be read; all chunks but the last are whole. Once it is complete, the bytes of each chunk. */
+/**
+ * How far a shape's snapshot has got. `blocks[n]` blocks of chunk `n` can be read; all chunks but the last are whole.
+ * Once it is complete, the bytes of each chunk.
+ */
 export type SnapshotState =
   | { readonly _tag: "Waiting" }
   | { readonly _tag: "Running"; readonly blocks: ReadonlyArray<number> }
@@ -77,7 +80,10 @@ export class ShapeEntry {
     latch.unsafeOpen()
   }
 
-  /** Completes when the snapshot has moved on from where it was when this was called, or the shape is removed. Call it in the turn of the look at `snapshot`. */
+  /**
+   * Completes when the snapshot has moved on from where it was when this was called, or the shape is removed. Call it
+   * in the turn of the look at `snapshot`.
+   */
   awaitSnapshotProgress(): Effect.Effect<void> {
     return this.removed ? Effect.void : this.progress.await
   }

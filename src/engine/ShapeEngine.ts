@@ -1,5 +1,6 @@
 /**
- * The narrow waist: everything that serves shapes (HTTP, an Effect application in the same process) stands on this service alone.
+ * The narrow waist: everything that serves shapes (HTTP, an Effect application in the same process) stands on this
+ * service alone.
  */
 import { Context, type Effect, type Option } from "effect"
 import type { DatabaseUnavailable, InvalidRequest, ShapeGone, SnapshotFailed, StorageError } from "../domain/Errors.ts"
@@ -19,8 +20,9 @@ export interface ShapeInfo {
 /** Bytes of log items, each preceded by a comma, in pieces of at most 64 KiB. */
 export interface LogBody {
   /**
-   * The next piece; `None` at the end. Only as many bytes as this was asked for are in memory. Fails with `ShapeGone` when the shape vanished half way: what was
-   * sent then must not be taken for whole. May wait, for a snapshot that is still being written.
+   * The next piece; `None` at the end. Only as many bytes as this was asked for are in memory. Fails with `ShapeGone`
+   * when the shape vanished half way: what was sent then must not be taken for whole. May wait, for a snapshot that is
+   * still being written.
    */
   readonly pull: Effect.Effect<Option.Option<Uint8Array>, ShapeGone | SnapshotFailed | StorageError>
   /** Bytes of all pieces together, when that is known beforehand. */
@@ -45,8 +47,8 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   /** Completes when the engine is `active`. */
   readonly awaitActive: Effect.Effect<void>
   /**
-   * The shape of a request: the one that is kept, or a new one. Concurrent requests for the same shape get the same. Does not wait for the snapshot (`read` does).
-   * The same request object is answered without asking the catalog again.
+   * The shape of a request: the one that is kept, or a new one. Concurrent requests for the same shape get the same.
+   * Does not wait for the snapshot (`read` does). The same request object is answered without asking the catalog again.
    */
   readonly resolve: (
     request: ShapeRequest
@@ -54,16 +56,16 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   /** Whether `handle` names a kept shape: cheap, asks nobody. */
   readonly exists: (handle: string) => boolean
   /**
-   * What of the shape's log comes after `after`, up to the end of the chunk it lies in. At an offset past the end: nothing, up to date = false, and
-   * `end` is the log's end, before `after`. Waits while the snapshot has not begun.
+   * What of the shape's log comes after `after`, up to the end of the chunk it lies in. At an offset past the end:
+   * nothing, up to date = false, and `end` is the log's end, before `after`. Waits while the snapshot has not begun.
    */
   readonly read: (
     handle: string,
     after: LogOffset
   ) => Effect.Effect<LogSlice, ShapeGone | SnapshotFailed | StorageError>
   /**
-   * What `resolve` and then `read` would answer, if they can in this turn and without asking anybody; `undefined` otherwise, which says nothing. For servers
-   * of many small reads.
+   * What `resolve` and then `read` would answer, if they can in this turn and without asking anybody; `undefined`
+   * otherwise, which says nothing. For servers of many small reads.
    */
   readonly unsafePeek: (
     request: ShapeRequest,
@@ -71,7 +73,10 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   ) => { readonly shape: ShapeInfo; readonly slice: LogSlice } | undefined
   /** Offset of the log's end: `0_inf` until there is a live entry. */
   readonly end: (handle: string) => Effect.Effect<LogOffset, ShapeGone>
-  /** Completes when the log's end is past `after`: at once if it is already. Fails with `ShapeGone` when the shape is removed meanwhile. */
+  /**
+   * Completes when the log's end is past `after`: at once if it is already. Fails with `ShapeGone` when the shape is
+   * removed meanwhile.
+   */
   readonly awaitChange: (handle: string, after: LogOffset) => Effect.Effect<void, ShapeGone>
   /** Commit LSN of the last transaction that all shapes have seen, whatever table it touched. */
   readonly lastSeenLsn: Effect.Effect<Lsn>

@@ -1,9 +1,11 @@
 /**
- * Reads a shape's log: the snapshot's chunks from the store, the live log from the buffer's tail and the store behind it.
+ * Reads a shape's log: the snapshot's chunks from the store, the live log from the buffer's tail and the store behind
+ * it.
  *
- * A read is a cursor. It fixes where it will end, and then takes piece after piece, each from where it is at that moment: from
- * the buffer if the buffer has it, from the store if the buffer says so or is gone (`BufferGone`). Flushes, and the end of the consumer,
- * may fall between any two pieces. So nothing of the log is held for a slow reader, and what it gets is gap-free and in order.
+ * A read is a cursor. It fixes where it will end, and then takes piece after piece, each from where it is at that
+ * moment: from the buffer if the buffer has it, from the store if the buffer says so or is gone (`BufferGone`).
+ * Flushes, and the end of the consumer, may fall between any two pieces. So nothing of the log is held for a slow
+ * reader, and what it gets is gap-free and in order.
  */
 import { Effect, HashMap, Option, Ref } from "effect"
 import { ShapeGone, type SnapshotFailed, type StorageError } from "../domain/Errors.ts"
@@ -25,7 +27,10 @@ const CACHE_BYTES = 16 * 1024 * 1024
 
 export interface ReaderContext {
   readonly registry: Registry
-  /** What the registry has of a shape, without an Effect: `undefined` for nothing, `ending` when that is about to change. Only for `unsafeRead`. */
+  /**
+   * What the registry has of a shape, without an Effect: `undefined` for nothing, `ending` when that is about to
+   * change. Only for `unsafeRead`.
+   */
   readonly unsafeConsumer?: (entry: ShapeEntry) => Consumer | undefined | "ending"
   readonly storage: ShapeStorage["Type"]
   readonly lastSeen: () => Lsn.Lsn
@@ -99,7 +104,10 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
 
   const bufferOf = (entry: ShapeEntry) => Effect.map(Ref.get(registry), HashMap.get(entry.handle))
 
-  /** The tail as the registry's buffer has it; `None` when there is no buffer, or none any more: then everything is in the store (D2). */
+  /**
+   * The tail as the registry's buffer has it; `None` when there is no buffer, or none any more: then everything is in
+   * the store (D2).
+   */
   const tailOf = (entry: ShapeEntry): Effect.Effect<Option.Option<Tail>> =>
     Effect.flatMap(bufferOf(entry), (consumer) =>
       Option.isNone(consumer)
@@ -178,7 +186,10 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
   const body: ShapeReader["body"] = (entry, after, upTo) =>
     Effect.map(tailOf(entry), (tail) => bodyWith(entry, after, upTo, Option.getOrUndefined(tail)))
 
-  /** The slice of the live log from `after` to `to`. Its body is made when it is asked for: a response that has not changed has none. */
+  /**
+   * The slice of the live log from `after` to `to`. Its body is made when it is asked for: a response that has not
+   * changed has none.
+   */
   const liveSlice = (
     entry: ShapeEntry,
     after: LogOffset.LogOffset,
@@ -198,7 +209,9 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
     }
   }
 
-  /** Where the chunk that `after` lies in ends, if that can be told without the store: the log's end for the open chunk. */
+  /**
+   * Where the chunk that `after` lies in ends, if that can be told without the store: the log's end for the open chunk.
+   */
   const openChunkEnd = (entry: ShapeEntry, after: LogOffset.LogOffset, logEnd: LogOffset.LogOffset) =>
     LogOffset.lessOrEqual(logEnd, after) || (entry.openChunkStart && LogOffset.lessOrEqual(entry.openChunkStart, after))
       ? logEnd
@@ -229,7 +242,10 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
       return liveSlice(entry, after, to, logEnd, seen, tail)
     })
 
-  /** `readLive` in one turn, for the most common case: the buffer is alive, or there is none, and the store need not be asked. */
+  /**
+   * `readLive` in one turn, for the most common case: the buffer is alive, or there is none, and the store need not be
+   * asked.
+   */
   const unsafeReadLive = (
     entry: ShapeEntry,
     after: LogOffset.LogOffset,

@@ -1,9 +1,10 @@
 /**
  * Takes a new shape's initial snapshot and joins it to the stream, so that no row is missing and none comes twice.
  *
- * In this order: the table is published; the shape is registered with the router, and its consumer keeps back what comes; the snapshot
- * is taken; the consumer learns which transactions it saw. What the stream brought before the registration is in the
- * snapshot, unless a transaction's commit was in the WAL before its session was done with it: then the snapshot is taken again.
+ * In this order: the table is published; the shape is registered with the router, and its consumer keeps back what
+ * comes; the snapshot is taken; the consumer learns which transactions it saw. What the stream brought before the
+ * registration is in the snapshot, unless a transaction's commit was in the WAL before its session was done with it:
+ * then the snapshot is taken again.
  */
 import { Clock, Effect, Option, Schedule, type Scope } from "effect"
 import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
@@ -168,7 +169,9 @@ const registerAndTake = Effect.fnUntraced(function*(entry: ShapeEntry, context: 
   )
 })
 
-/** Takes the snapshot of a shape that has just been added to the catalog. Fails with what its readers are to be told. */
+/**
+ * Takes the snapshot of a shape that has just been added to the catalog. Fails with what its readers are to be told.
+ */
 export const take = (
   entry: ShapeEntry,
   table: TableInfo,

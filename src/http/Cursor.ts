@@ -1,7 +1,7 @@
 /**
- * The `electric-cursor` of live responses (protocol.md §7.4): the end of the long-poll interval that the time lies in, so
- * that clients which ask within one interval share one URL and a cache collapses them. A client's cursors always grow, or it
- * would go back to a URL that a cache still has an answer for.
+ * The `electric-cursor` of live responses (Electric HTTP protocol §7.4): the end of the long-poll interval that the
+ * time lies in, so that clients which ask within one interval share one URL and a cache collapses them. A client's
+ * cursors always grow, or it would go back to a URL that a cache still has an answer for.
  */
 import { Effect, type Random } from "effect"
 

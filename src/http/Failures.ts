@@ -1,5 +1,6 @@
 /**
- * What the engine's errors are over HTTP (protocol.md §4.5, §7.5, §9.4). Only what may be told is told; the rest is logged.
+ * What the engine's errors are over HTTP (Electric HTTP protocol §4.5, §7.5, §9.4). Only what may be told is told; the
+ * rest is logged.
  */
 import { type Context, Effect } from "effect"
 import type { DatabaseUnavailable, InvalidRequest } from "../domain/Errors.ts"

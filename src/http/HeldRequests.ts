@@ -1,13 +1,15 @@
 /**
- * Holds requests until something happens or their time is up, cheaply when there are very many: a held request is its own
- * suspended fiber and an entry in two sets. Requests that wait for the same thing share one fiber that waits for it, and the time of
- * all requests with the same limit is watched by one fiber.
+ * Holds requests until something happens or their time is up, cheaply when there are very many: a held request is its
+ * own suspended fiber and an entry in two sets. Requests that wait for the same thing share one fiber that waits for
+ * it, and the time of all requests with the same limit is watched by one fiber.
  *
  * Must be released after the server that holds requests with it.
  */
 import { Effect, Exit, Fiber, FiberId, Runtime, type Scope } from "effect"
 
-/** Requests that are woken or expired before others get a turn: tens of thousands at once must not stop the event loop. */
+/**
+ * Requests that are woken or expired before others get a turn: tens of thousands at once must not stop the event loop.
+ */
 const BATCH = 256
 
 /** Shortest sleep of a sweeper, in ms: limits that are close together are swept together, at most this late. */
@@ -35,8 +37,8 @@ interface Queue<E> {
 
 export interface HeldRequests<E, L extends string> {
   /**
-   * Succeeds with `true` when `wake` has completed, `false` when the limit is over or the server drains, and fails as `wake`
-   * fails. `wake` runs once for all that wait under the same key, and is interrupted when nobody does any more.
+   * Succeeds with `true` when `wake` has completed, `false` when the limit is over or the server drains, and fails as
+   * `wake` fails. `wake` runs once for all that wait under the same key, and is interrupted when nobody does any more.
    */
   readonly hold: (limit: L, key: string, wake: Effect.Effect<void, E>) => Effect.Effect<boolean, E>
   /** Ends all waits as if their time were up, and lets nobody wait from now on. */

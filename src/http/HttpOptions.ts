@@ -19,7 +19,10 @@ export interface HttpSettings {
   readonly port: number
   /** Address to listen on. */
   readonly host: string
-  /** How long a live request is held; half of it is how long one with an offset past the end is. Also the interval of the cursor. */
+  /**
+   * How long a live request is held; half of it is how long one with an offset past the end is. Also the interval of
+   * the cursor.
+   */
   readonly longPollTimeoutMs: number
   /** How long a request waits for an engine that is not active yet. */
   readonly readyTimeoutMs: number

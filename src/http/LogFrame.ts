@@ -1,6 +1,6 @@
 /**
- * A log body as a JSON array. The pieces of a log are items that are each preceded by a comma, so the array is the pieces
- * with the very first comma turned into `[`, a control message where there is one, and `]`.
+ * A log body as a JSON array. The pieces of a log are items that are each preceded by a comma, so the array is the
+ * pieces with the very first comma turned into `[`, a control message where there is one, and `]`.
  */
 import { Effect, Option } from "effect"
 import type { ShapeGone, SnapshotFailed, StorageError } from "../domain/Errors.ts"
@@ -13,9 +13,14 @@ export type BodyError = ShapeGone | SnapshotFailed | StorageError
 /** What a response carries after its headers. */
 export type ResponseBody =
   | { readonly _tag: "None" }
-  /** All of it, as a latin-1 string: each character is a byte. In this form Node sends it with the headers in one write. */
+  /**
+   * All of it, as a latin-1 string: each character is a byte. In this form Node sends it with the headers in one write.
+   */
   | { readonly _tag: "Latin1"; readonly text: string }
-  /** Pieces to be pulled one by one as the client takes them, once. When a pull fails, what was sent must not be taken for whole. */
+  /**
+   * Pieces to be pulled one by one as the client takes them, once. When a pull fails, what was sent must not be taken
+   * for whole.
+   */
   | {
     readonly _tag: "Pieces"
     /** Length of all pieces in bytes, when it is known. */
@@ -94,7 +99,10 @@ const framed = (
   })
 }
 
-/** The frame of a body that has to be pulled. The first piece is pulled here, so that a body which fails at once fails before its headers are sent. */
+/**
+ * The frame of a body that has to be pulled. The first piece is pulled here, so that a body which fails at once fails
+ * before its headers are sent.
+ */
 export const ofPulled = Effect.fnUntraced(function*({ length, pull }: LogBody, control: string | undefined) {
   while (true) {
     const first = yield* pull

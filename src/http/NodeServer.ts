@@ -5,7 +5,8 @@
  * - A client that does not read makes us hold one piece of a body for it, whatever the body's length.
  * - A body that can't be continued ends in a destroyed connection: it is never taken for whole.
  * - Pipelined requests are answered one after the other; the next one is not begun before the one before it is sent.
- * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being sent at the
+ * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being
+ * sent at the
  *   deadline is cut off.
  */
 import { Cause, Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
@@ -68,7 +69,10 @@ const make = Effect.gen(function*() {
 
   // --- Sending ---
 
-  /** Completes when the client has taken what was written. A connection on which nothing moves for too long is destroyed. */
+  /**
+   * Completes when the client has taken what was written. A connection on which nothing moves for too long is
+   * destroyed.
+   */
   const drained = (res: Http.ServerResponse) =>
     Effect.async<void>((resume) => {
       const { socket } = res

@@ -1,6 +1,6 @@
 /**
- * Splits a query string into what a shape request can carry. The part that defines the shape stays one raw string, under
- * which its meaning can be remembered.
+ * Splits a query string into what a shape request can carry. The part that defines the shape stays one raw string,
+ * under which its meaning can be remembered.
  */
 
 /** Values, `undefined` when absent. Of a repeated key the last counts. */
@@ -55,8 +55,8 @@ const isDefinitionKey = (key: string): boolean => {
 }
 
 /**
- * Calls `visit` for each pair with the decoded key (`undefined` when malformed), the raw value (`undefined` when there is no `=`)
- * and where in the query the pair stands.
+ * Calls `visit` for each pair with the decoded key (`undefined` when malformed), the raw value (`undefined` when there
+ * is no `=`) and where in the query the pair stands.
  */
 export const forEachPair = <A>(
   query: string,

@@ -1,5 +1,6 @@
 /**
- * A cache of at most `2 * limit` entries: what was not asked for while `limit` others were is forgotten. Most hits write nothing.
+ * A cache of at most `2 * limit` entries: what was not asked for while `limit` others were is forgotten. Most hits
+ * write nothing.
  */
 export class RecentMap<A> {
   private young = new Map<string, A>()

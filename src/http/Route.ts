@@ -12,8 +12,8 @@ const segments = (path: string): ReadonlyArray<string> | undefined => {
 }
 
 /**
- * The resource of a percent-encoded path, whatever aliases it is written with (`/v1//shape/`, `/v1/%73hape`); `undefined` when
- * there is none. Whoever guards a resource asks this, and nobody compares paths.
+ * The resource of a percent-encoded path, whatever aliases it is written with (`/v1//shape/`, `/v1/%73hape`);
+ * `undefined` when there is none. Whoever guards a resource asks this, and nobody compares paths.
  */
 export const match = (path: string): Resource | undefined => {
   if (path === "/v1/shape") return "shape"

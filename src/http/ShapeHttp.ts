@@ -1,9 +1,9 @@
 /**
- * The shape and health routes as a layer for an Effect application that has its own `HttpLayerRouter`. It serves whatever
- * else it likes beside them, and its middleware applies to them too.
+ * The shape and health routes as a layer for an Effect application that has its own `HttpLayerRouter`. It serves
+ * whatever else it likes beside them, and its middleware applies to them too.
  *
- * Bodies that are in memory are sent as they are; the others are streams, pulled as fast as the client takes them. `NodeServer`
- * costs less a request and drains: prefer it where shapes have a port of their own.
+ * Bodies that are in memory are sent as they are; the others are streams, pulled as fast as the client takes them.
+ * `NodeServer` costs less a request and drains: prefer it where shapes have a port of their own.
  */
 import { HttpLayerRouter, type HttpServerRequest, HttpServerResponse } from "@effect/platform"
 import { Effect, type Layer, Option, Stream } from "effect"
@@ -13,8 +13,8 @@ import type { ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
 /**
- * The pieces of a body. The server would end a body that failed as if it were whole (and only the missing `]` would tell), so on
- * Node the connection is destroyed.
+ * The pieces of a body. The server would end a body that failed as if it were whole (and only the missing `]` would
+ * tell), so on Node the connection is destroyed.
  */
 const pieces = (
   request: HttpServerRequest.HttpServerRequest,

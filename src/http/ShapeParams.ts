@@ -1,7 +1,7 @@
 /**
  * The parameters of a request for a shape: decoded, and validated in the protocol's stages and with its messages
- * (protocol.md §4). What only the catalog can tell (that the table and its columns exist, what the clause means) is the
- * engine's to check when it resolves the definition.
+ * (Electric HTTP protocol §4). What only the catalog can tell (that the table and its columns exist, what the clause
+ * means) is the engine's to check when it resolves the definition.
  */
 import { Either } from "effect"
 import { parseColumns, parseTable } from "../domain/Identifier.ts"

@@ -1,6 +1,6 @@
 /**
- * Requests and responses without a server: what the routes take and give. Header names are lower-case; header values are ASCII
- * or were echoed from the request.
+ * Requests and responses without a server: what the routes take and give. Header names are lower-case; header values
+ * are ASCII or were echoed from the request.
  */
 import * as LogFrame from "./LogFrame.ts"
 import type { FieldErrors } from "./ShapeParams.ts"
@@ -16,7 +16,9 @@ export interface HttpRequest {
 
 export interface ShapeResponse {
   readonly status: number
-  /** Name, value, name, value, …; without `content-length`, which follows from the body. The server adds its own to it. */
+  /**
+   * Name, value, name, value, …; without `content-length`, which follows from the body. The server adds its own to it.
+   */
   readonly headers: Array<string>
   readonly body: LogFrame.ResponseBody
 }
@@ -34,7 +36,9 @@ const SHAPE_METHODS = "GET, POST, HEAD, DELETE, OPTIONS"
 const OTHER_METHODS = "GET, HEAD"
 const DEFAULT_CACHE = "max-age=0, private, must-revalidate"
 
-/** ASCII JSON of the same meaning: a header field is bytes, and clients disagree on the encoding of those beyond ASCII. */
+/**
+ * ASCII JSON of the same meaning: a header field is bytes, and clients disagree on the encoding of those beyond ASCII.
+ */
 export const asciiJson = (json: string): string =>
   /^[\x20-\x7e]*$/.test(json)
     ? json

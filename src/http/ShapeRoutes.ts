@@ -1,8 +1,8 @@
 /**
- * The Electric HTTP protocol as a function from request to response, without a server: protocol.md §3-§7.
+ * The Electric HTTP protocol as a function from request to response, without a server: Electric HTTP protocol §3-§7.
  *
- * A response's headers are made when its slice of the log has been determined, and never before. `handle` does not fail:
- * what goes wrong is a response, and what should not have gone wrong is logged and answered with a bare 500.
+ * A response's headers are made when its slice of the log has been determined, and never before. `handle` does not
+ * fail: what goes wrong is a response, and what should not have gone wrong is logged and answered with a bare 500.
  *
  * The layer must be released after the server that calls `handle`.
  */
@@ -37,7 +37,10 @@ const notReadyText: Readonly<Record<EngineStatus, string>> = {
   stopping: "Timeout waiting for stack restart"
 }
 
-/** Whether a live request at `offset` has to wait: the slice ends where the request is, or the log has no live entry yet. */
+/**
+ * Whether a live request at `offset` has to wait: the slice ends where the request is, or the log has no live entry
+ * yet.
+ */
 const isQuiet = (slice: LogSlice, offset: LogOffset.LogOffset): boolean =>
   slice.upToDate && (LogOffset.equals(slice.end, offset) || LogOffset.equals(slice.end, LogOffset.snapshotEnd))
 
@@ -106,7 +109,10 @@ const make = Effect.gen(function*() {
   const cacheControl = ({ live, offset }: ShapeParams.ShapeParams): string =>
     live ? cacheLive : offset !== "now" && offset.tx < 0n ? cacheInitial : cacheOther
 
-  /** Makes the ETag of a response without news one that never comes again: revalidated, it would turn long polls into a busy loop. */
+  /**
+   * Makes the ETag of a response without news one that never comes again: revalidated, it would turn long polls into a
+   * busy loop.
+   */
   let unique = clock.unsafeCurrentTimeMillis() * 1_000
 
   const cursor = ({ cursor }: ShapeParams.ShapeParams): Effect.Effect<number> =>
@@ -117,7 +123,10 @@ const make = Effect.gen(function*() {
   /** Live responses to the same offset share one body. Of a long one they share the pieces, which are the engine's. */
   const liveBodies = new RecentMap<LogFrame.ResponseBody>(32)
 
-  /** What ends the body of a slice. Of a live response the LSN follows from its offset, so that equal requests have equal bodies. */
+  /**
+   * What ends the body of a slice. Of a live response the LSN follows from its offset, so that equal requests have
+   * equal bodies.
+   */
   const controlOf = (params: ShapeParams.ShapeParams, slice: LogSlice): string | undefined =>
     slice.upToDate
       ? LogFrame.upToDate(params.live ? slice.end.tx : Lsn.max(slice.lastSeenLsn, slice.end.tx))

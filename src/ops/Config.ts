@@ -1,6 +1,7 @@
 /**
- * The settings of a server: environment variables, each `SHAPELOG_*` with its `ELECTRIC_*` twin, so that an existing deployment
- * switches by changing the image. Where both are set, the `SHAPELOG_` one counts. An empty value is as good as none.
+ * The settings of a server: environment variables, each `SHAPELOG_*` with its `ELECTRIC_*` twin, so that an existing
+ * deployment switches by changing the image. Where both are set, the `SHAPELOG_` one counts. An empty value is as good
+ * as none.
  */
 import { Config, ConfigError, Duration, Either, LogLevel, Option, Redacted } from "effect"
 import * as ConnectionUri from "../domain/ConnectionUri.ts"
@@ -9,7 +10,10 @@ import { streamNames } from "../domain/StreamNames.ts"
 export interface Settings {
   /** TCP port of the HTTP server; 0 takes a free one. */
   readonly port: number
-  /** Where the HTTP server listens: `undefined` is all interfaces; without a secret and a database of the user's, the loopback one alone. */
+  /**
+   * Where the HTTP server listens: `undefined` is all interfaces; without a secret and a database of the user's, the
+   * loopback one alone.
+   */
   readonly host: string | undefined
   readonly storageDirectory: string
   /** Names publication, slot and lock. */
@@ -44,7 +48,10 @@ const described: Array<Variable> = []
 /** Every variable that is read, in order: the README's table is made of them. */
 export const variables: ReadonlyArray<Variable> = described
 
-/** Reads the text of the first of `names` that is set to something, and makes a value of it; Left is what is wrong with it. */
+/**
+ * Reads the text of the first of `names` that is set to something, and makes a value of it; Left is what is wrong with
+ * it.
+ */
 const setting = <A>(
   names: readonly [string, ...ReadonlyArray<string>],
   options: {
@@ -214,8 +221,9 @@ const raw = Config.all({
 })
 
 /**
- * All settings, from the ConfigProvider (the environment). With a database of the user's, exactly one of secret and insecure has to be
- * chosen; with the embedded one neither need be, and then the server listens on the loopback interface alone.
+ * All settings, from the ConfigProvider (the environment). With a database of the user's, exactly one of secret and
+ * insecure has to be chosen; with the embedded one neither need be, and then the server listens on the loopback
+ * interface alone.
  */
 export const settings: Config.Config<Settings> = raw.pipe(
   Config.mapOrFail(({ insecure, ...given }): Either.Either<Settings, ConfigError.ConfigError> => {

@@ -21,8 +21,8 @@ export class InvalidLiteral
 
 export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
   /**
-   * An ordinary or partitioned table by name; `None` for anything else. Cached, except that there is none: it may be created any
-   * moment. Concurrent questions for one table share one query.
+   * An ordinary or partitioned table by name; `None` for anything else. Cached, except that there is none: it may be
+   * created any moment. Concurrent questions for one table share one query.
    */
   readonly table: (schema: string, name: string) => Effect.Effect<Option.Option<TableInfo>, DatabaseUnavailable>
   /** The same by oid. */
@@ -30,9 +30,10 @@ export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
   /** Forgets what is known of a table (and of the partitioned tables above it): the next question asks the database. */
   readonly forget: (oid: number) => Effect.Effect<void>
   /**
-   * The text in the output form of a column's type (`01` of int4 is `1`), under the display settings of every session: what the column's
-   * text would be for this value. Of a value that the column can't hold (`1.234` for `numeric(5,2)`, too long for `varchar(3)`, against a
-   * domain's constraint) it is the base type's output, which no value of the column has: nothing is rounded or cut off.
+   * The text in the output form of a column's type (`01` of int4 is `1`), under the display settings of every session:
+   * what the column's text would be for this value. Of a value that the column can't hold (`1.234` for `numeric(5,2)`,
+   * too long for `varchar(3)`, against a domain's constraint) it is the base type's output, which no value of the
+   * column has: nothing is rounded or cut off.
    */
   readonly canonical: (
     typeOid: number,
@@ -134,7 +135,10 @@ const toTable = (text: string): TableInfo => {
   }
 }
 
-/** The names of a type for casts: as the column has it, and its base type without modifier. Domains are taken for what they are made of. */
+/**
+ * The names of a type for casts: as the column has it, and its base type without modifier. Domains are taken for what
+ * they are made of.
+ */
 const TYPE_NAMES = `
 WITH RECURSIVE base AS (
   SELECT oid, typtype, typbasetype, $2::int4 AS typmod FROM pg_catalog.pg_type WHERE oid = $1::oid
@@ -156,7 +160,9 @@ interface TypeNames {
 /** The SQLSTATE of a refused statement; `undefined` when it was the connection that failed. */
 const stateOf = (cause: unknown): string | undefined => cause instanceof pg.DatabaseError ? cause.code : undefined
 
-/** Data exceptions, violated constraints, what can't be cast or isn't supported: all say that the text is no such value. */
+/**
+ * Data exceptions, violated constraints, what can't be cast or isn't supported: all say that the text is no such value.
+ */
 const isLiteralsFault = (state: string | undefined): boolean => state !== undefined && /^(22|23|42|0A)/.test(state)
 
 const UNDEFINED_TYPE = "42704"
@@ -205,7 +211,10 @@ const make = Effect.gen(function*() {
       Effect.mapError(({ cause }) => new DatabaseUnavailable({ operation, cause }))
     )
 
-  /** Joins the lookup that runs, or starts one, which no caller's interruption ends. Its result is kept unless `forget` came between. */
+  /**
+   * Joins the lookup that runs, or starts one, which no caller's interruption ends. Its result is kept unless `forget`
+   * came between.
+   */
   const lookup = (key: string, sql: string, params: ReadonlyArray<unknown>) =>
     Effect.suspend(() => {
       const running = inFlight.get(key)
@@ -253,7 +262,8 @@ const make = Effect.gen(function*() {
   const forget = (oid: number) =>
     Effect.sync(() => {
       for (const known of [...tables.values()]) {
-        // A partition that was just attached is not in what we know of the tables above it, so all of those are forgotten.
+        // A partition that was just attached is not in what we know of the tables above it, so all of those are
+        // forgotten.
         if (known.oid === oid || known.kind === "partitioned" || known.ancestors.includes(oid)) tables.delete(known.oid)
       }
       // What runs may have read the catalog before the change: nobody joins it any more, and its result is not kept.

@@ -1,18 +1,25 @@
 /**
- * COPY over the socket of a connected `pg.Client`: the bytes of COPY OUT and of replication's CopyBoth, without an object per row.
+ * COPY over the socket of a connected `pg.Client`: the bytes of COPY OUT and of replication's CopyBoth, without an
+ * object per row.
  *
- * pg connects and authenticates; for as long as one COPY runs the socket's bytes come here instead of to pg's parser, and with
- * ReadyForQuery they are pg's again. The socket is read only while somebody pulls: what was read and not pulled is at most the
- * messages of one socket read plus one more read in Node's own buffer, so TCP holds the server back. Writing works all the while.
+ * pg connects and authenticates; for as long as one COPY runs the socket's bytes come here instead of to pg's parser,
+ * and with ReadyForQuery they are pg's again. The socket is read only while somebody pulls: what was read and not
+ * pulled is at most the messages of one socket read plus one more read in Node's own buffer, so TCP holds the server
+ * back. Writing works all the while.
  *
  * It takes the socket over between two messages: a query is submitted when pg has parsed the ReadyForQuery before it.
  */
 import { Effect, type Option, Schema } from "effect"
 import type pg from "pg"
 
-/** A COPY that failed. After `server` errors that are not fatal the connection is usable again; after the others it is gone. */
+/**
+ * A COPY that failed. After `server` errors that are not fatal the connection is usable again; after the others it is
+ * gone.
+ */
 export class WireError extends Schema.TaggedError<WireError>("shapelog/source/WireError")("WireError", {
-  /** `server`: an ErrorResponse; `socket`: the connection closed or broke; `protocol`: bytes that make no sense here. */
+  /**
+   * `server`: an ErrorResponse; `socket`: the connection closed or broke; `protocol`: bytes that make no sense here.
+   */
   kind: Schema.Literal("server", "socket", "protocol"),
   /** SQLSTATE, or the socket error's code, or empty. */
   code: Schema.String,
@@ -20,7 +27,10 @@ export class WireError extends Schema.TaggedError<WireError>("shapelog/source/Wi
   message: Schema.String
 }) {}
 
-/** Complete CopyData messages: the payload of message `i` is `bytes[rows[2i] .. rows[2i + 1])`. The receiver owns both arrays. */
+/**
+ * Complete CopyData messages: the payload of message `i` is `bytes[rows[2i] .. rows[2i + 1])`. The receiver owns both
+ * arrays.
+ */
 export interface Frames {
   readonly bytes: Buffer
   readonly rows: Int32Array
@@ -28,7 +38,9 @@ export interface Frames {
 }
 
 export interface CopyWire {
-  /** The next messages, at least one; `None` when the COPY has ended and pg has its socket back. Calls must not overlap. */
+  /**
+   * The next messages, at least one; `None` when the COPY has ended and pg has its socket back. Calls must not overlap.
+   */
   readonly pull: Effect.Effect<Option.Option<Frames>, WireError>
   /** Sends one CopyData message; nothing happens when the socket can't be written to any more (`pull` tells why). */
   readonly write: (payload: Uint8Array) => void
@@ -291,8 +303,8 @@ class Wire implements CopyWire, ActiveQuery {
 const notCopy = new WireError({ kind: "protocol", code: "", message: "the statement is not a COPY" })
 
 /**
- * Runs one COPY statement (`COPY … TO STDOUT`, `START_REPLICATION …`) on an idle client. Interrupting this or a pull leaves the COPY
- * where it is: who owns the client then closes it.
+ * Runs one COPY statement (`COPY … TO STDOUT`, `START_REPLICATION …`) on an idle client. Interrupting this or a pull
+ * leaves the COPY where it is: who owns the client then closes it.
  */
 export const open = (client: pg.Client, sql: string): Effect.Effect<CopyWire, WireError> =>
   Effect.suspend(() => client.query(new Wire(sql)).open)

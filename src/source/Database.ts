@@ -1,12 +1,13 @@
 /**
- * Connections to the source database, all with the same display settings, so that a value has one text form on every path.
+ * Connections to the source database, all with the same display settings, so that a value has one text form on every
+ * path.
  */
 import type { PgClient } from "@effect/sql-pg"
 import { Context, type Effect } from "effect"
 import type pg from "pg"
 import type { DatabaseUnavailable } from "../domain/Errors.ts"
 
-/** Run on every session before its first use (protocol.md §11.1). */
+/** Run on every session before its first use (Electric HTTP protocol §11.1). */
 export const DISPLAY_SETTINGS = [
   "SET bytea_output = 'hex'",
   "SET DateStyle = 'ISO, DMY'",
@@ -19,8 +20,8 @@ export const DISPLAY_SETTINGS = [
 
 export class Database extends Context.Tag("shapelog/source/Database")<Database, {
   /**
-   * Options of one more connection, such as the replication connection. An effect, because whether the server speaks TLS is known only
-   * after talking to it.
+   * Options of one more connection, such as the replication connection. An effect, because whether the server speaks
+   * TLS is known only after talking to it.
    */
   readonly clientConfig: Effect.Effect<pg.ClientConfig, DatabaseUnavailable>
   /** Catalog queries, publication, health: never busy for long. Values are the text that Postgres sends. */

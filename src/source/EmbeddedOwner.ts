@@ -7,7 +7,10 @@ import * as fs from "node:fs/promises"
 import * as path from "node:path"
 import { failure, messageOf } from "./EmbeddedBinaries.ts"
 
-/** When the process started, as the system tells it: with the id it names a process for ever. `undefined` when there is none. */
+/**
+ * When the process started, as the system tells it: with the id it names a process for ever. `undefined` when there is
+ * none.
+ */
 const startOf = (pid: number): Promise<string | undefined> =>
   process.platform === "linux"
     // The 22nd field; the second one, the name, may contain anything and ends with the last parenthesis.
@@ -77,8 +80,8 @@ export const isReady = async (data: string, pid: number | undefined): Promise<bo
 const NO_PROCESS = 2147483646
 
 /**
- * Stops a server that outlived its owner, and clears what would keep a new one from starting. A lock file of a dead server stays:
- * Postgres judges by it whether backends of the dead one still use the data.
+ * Stops a server that outlived its owner, and clears what would keep a new one from starting. A lock file of a dead
+ * server stays: Postgres judges by it whether backends of the dead one still use the data.
  */
 export const stopPrevious = Effect.fnUntraced(function*(
   data: string,
@@ -90,7 +93,8 @@ export const stopPrevious = Effect.fnUntraced(function*(
   const command = Number.isInteger(pid) && pid > 0 ? yield* Effect.promise(() => commandOf(pid)) : undefined
   if (command === undefined) return
   if (!command.includes(data)) {
-    // The id belongs to an unrelated process by now (or to a dead one that nobody has waited for): Postgres would take it for a server.
+    // The id belongs to an unrelated process by now (or to a dead one that nobody has waited for): Postgres would take
+    // it for a server.
     yield* Effect.tryPromise({
       try: () => fs.writeFile(pidFile(data), [String(NO_PROCESS), ...text.split("\n").slice(1)].join("\n")),
       catch: (cause) => failure("start", `cannot correct ${pidFile(data)}: ${messageOf(cause)}`)

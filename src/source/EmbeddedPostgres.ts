@@ -1,13 +1,17 @@
 /**
- * A real Postgres of our own, for `npm start` without a database and for tests: binaries from npm, data in a given directory.
+ * A real Postgres of our own, for `npm start` without a database and for tests: binaries from npm, data in a given
+ * directory.
  *
- * - One owner: the process (its id and start time) that started the server is noted beside the data. While it lives, a second start
+ * - One owner: the process (its id and start time) that started the server is noted beside the data. While it lives, a
+ * second start
  *   on the same data fails with `in_use`. A server that outlived its owner (`kill -9`) is stopped and a new one started, so
  *   that the settings are always those asked for.
- * - The server has a process group of its own: an interrupt from the terminal reaches us, and we stop it last. If we end without
+ * - The server has a process group of its own: an interrupt from the terminal reaches us, and we stop it last. If we
+ * end without
  *   closing the scope, it is told to stop when the process exits.
  * - It listens on 127.0.0.1 alone; its superuser's random password is in `<directory>.password`, readable to us only.
- * - Postgres refuses to run as root; then it runs as the owner of the existing data, as `postgres`, or as `nobody`. Where that
+ * - Postgres refuses to run as root; then it runs as the owner of the existing data, as `postgres`, or as `nobody`.
+ * Where that
  *   user can't reach the directory, the data is kept in a system-wide place and `directory` is a link to it.
  */
 import { Clock, Deferred, Effect, ExecutionStrategy, Exit, Redacted, Runtime, Scope } from "effect"
@@ -24,7 +28,9 @@ import * as Owner from "./EmbeddedOwner.ts"
 export { EmbeddedPostgresError } from "./EmbeddedBinaries.ts"
 
 export interface EmbeddedOptions {
-  /** Postgres's data directory. Beside it are kept `<directory>.password`, `<directory>.log` and `<directory>.owner`. */
+  /**
+   * Postgres's data directory. Beside it are kept `<directory>.password`, `<directory>.log` and `<directory>.owner`.
+   */
   readonly directory: string
   /** TCP port on 127.0.0.1; absent or 0 takes a free one. */
   readonly port?: number | undefined
@@ -50,7 +56,10 @@ const START_SECONDS = 120
 const FAST_STOP_MILLIS = 6000
 const IMMEDIATE_STOP_MILLIS = 3000
 const POLL_MILLIS = 25
-/** Backends of a killed server notice its death within moments; until then their shared memory keeps a new one from starting. */
+/**
+ * Backends of a killed server notice its death within moments; until then their shared memory keeps a new one from
+ * starting.
+ */
 const ORPHANS_MILLIS = 15_000
 
 const io = <A>(reason: EmbeddedPostgresError["reason"], what: string, body: () => Promise<A>) =>
@@ -220,7 +229,10 @@ const freePort = io("start", "find a free port", () =>
 const ended = (child: ChildProcess): boolean =>
   child.pid === undefined || child.exitCode !== null || child.signalCode !== null
 
-/** Fast shutdown, which ends sessions and checkpoints; without effect, an immediate one, which the next start recovers from. */
+/**
+ * Fast shutdown, which ends sessions and checkpoints; without effect, an immediate one, which the next start recovers
+ * from.
+ */
 const stop = Effect.fnUntraced(function*(child: ChildProcess) {
   if (ended(child)) return
   child.kill("SIGINT")
@@ -361,8 +373,8 @@ const open = Effect.fnUntraced(function*(
 })
 
 /**
- * Starts Postgres on the data in `options.directory`, creating it when there is none, and stops it with the scope. Ready to connect
- * when it returns.
+ * Starts Postgres on the data in `options.directory`, creating it when there is none, and stops it with the scope.
+ * Ready to connect when it returns.
  */
 export const start = (
   options: EmbeddedOptions
@@ -379,8 +391,8 @@ export const start = (
   )
 
 /**
- * Removes the data in `directory` with what is kept beside it, after stopping the server that may be left on it. Fails with `in_use` while the
- * process that started it lives.
+ * Removes the data in `directory` with what is kept beside it, after stopping the server that may be left on it. Fails
+ * with `in_use` while the process that started it lives.
  */
 export const remove = (directory: string): Effect.Effect<void, EmbeddedPostgresError> =>
   Effect.scoped(Effect.gen(function*() {

@@ -1,7 +1,7 @@
 /**
- * Decoder of pgoutput, protocol version 1: bytes in, plain data out. Knows neither socket nor transaction state; remembers only the
- * relations it has been told of. Text stays bytes: a row's values are views on the buffer that was decoded, which the caller must not
- * write to afterwards.
+ * Decoder of pgoutput, protocol version 1: bytes in, plain data out. Knows neither socket nor transaction state;
+ * remembers only the relations it has been told of. Text stays bytes: a row's values are views on the buffer that was
+ * decoded, which the caller must not write to afterwards.
  *
  * Message formats: Postgres documentation, "Logical Replication Message Formats".
  */
@@ -9,7 +9,10 @@ import { Schema } from "effect"
 import type { Relation, RelationColumn } from "../domain/Relation.ts"
 import { NULL, type Tuple, UNCHANGED, type WalMessage } from "../domain/WalMessage.ts"
 
-/** The bytes are not a pgoutput message, or speak of a relation that was never described. The stream can't be read further. */
+/**
+ * The bytes are not a pgoutput message, or speak of a relation that was never described. The stream can't be read
+ * further.
+ */
 export class PgoutputError extends Schema.TaggedError<PgoutputError>("shapelog/source/PgoutputError")("PgoutputError", {
   /** First byte of the message as a character, `?` when it is not printable ASCII. */
   type: Schema.String,
@@ -21,7 +24,10 @@ export class PgoutputError extends Schema.TaggedError<PgoutputError>("shapelog/s
 }
 
 export interface Decoder {
-  /** The message in `bytes[start .. end)`; `undefined` for Type, Origin and Message, which nothing here needs. Throws `PgoutputError`. */
+  /**
+   * The message in `bytes[start .. end)`; `undefined` for Type, Origin and Message, which nothing here needs. Throws
+   * `PgoutputError`.
+   */
   readonly decode: (bytes: Buffer, start: number, end: number) => WalMessage | undefined
 }
 
@@ -44,10 +50,14 @@ const NULL_VALUE = 0x6e
 const UNCHANGED_VALUE = 0x75
 const TEXT_VALUE = 0x74
 
-/** A decoder that knows no relation yet: one per replication connection, since the server describes each relation once a connection. */
+/**
+ * A decoder that knows no relation yet: one per replication connection, since the server describes each relation once a
+ * connection.
+ */
 export const make = (): Decoder => {
   const relations = new Map<number, Relation>()
-  // The message being read. A cursor in variables of the closure: an object per message would cost as much as the rest of a small row.
+  // The message being read. A cursor in variables of the closure: an object per message would cost as much as the rest
+  // of a small row.
   let bytes: Buffer = Buffer.alloc(0)
   let start = 0
   let at = 0

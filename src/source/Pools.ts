@@ -1,6 +1,6 @@
 /**
- * The layer of `Database`: two pools of connections, opened when they are first needed. A database that can't be reached fails the
- * queries that need it and nothing else.
+ * The layer of `Database`: two pools of connections, opened when they are first needed. A database that can't be
+ * reached fails the queries that need it and nothing else.
  */
 import * as Reactivity from "@effect/experimental/Reactivity"
 import { PgClient } from "@effect/sql-pg"
@@ -43,8 +43,8 @@ type OnConnect = (
 ) => void
 
 /**
- * A pool that falls back to plaintext, for all connections that follow, when TLS was only preferred and plaintext is what the server
- * accepts.
+ * A pool that falls back to plaintext, for all connections that follow, when TLS was only preferred and plaintext is
+ * what the server accepts.
  */
 class NegotiatingPool extends pg.Pool {
   private readonly onPlaintext: (() => void) | undefined
@@ -174,6 +174,9 @@ const make = Effect.fnUntraced(function*(options: PoolsOptions) {
   })
 })
 
-/** Connections with the display settings to one database. Fails for options that can never work, not for a database that is down. */
+/**
+ * Connections with the display settings to one database. Fails for options that can never work, not for a database that
+ * is down.
+ */
 export const layer = (options: PoolsOptions): Layer.Layer<Database, ConfigError.ConfigError> =>
   Layer.scoped(Database, make(options)).pipe(Layer.provide(Reactivity.layer))

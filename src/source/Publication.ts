@@ -1,9 +1,9 @@
 /**
  * Makes tables part of the publication.
  *
- * A table joins with `ALTER PUBLICATION … ADD TABLE` and `ALTER TABLE … REPLICA IDENTITY FULL`. The first does not wait for transactions
- * that have written to the table already, and those are not (wholly) in the stream; the second does, as it locks the table. So when the
- * first alone was needed, the writers of that moment are waited for.
+ * A table joins with `ALTER PUBLICATION … ADD TABLE` and `ALTER TABLE … REPLICA IDENTITY FULL`. The first does not wait
+ * for transactions that have written to the table already, and those are not (wholly) in the stream; the second does,
+ * as it locks the table. So when the first alone was needed, the writers of that moment are waited for.
  */
 import type { SqlError } from "@effect/sql/SqlError"
 import { Clock, Context, Deferred, Effect, FiberId, Layer, Schema } from "effect"
@@ -15,9 +15,10 @@ import { Database } from "./Database.ts"
 
 export class Publication extends Context.Tag("shapelog/source/Publication")<Publication, {
   /**
-   * Sees to it that changes of the table (and of its partitions) are published with REPLICA IDENTITY FULL. When it returns, every
-   * transaction that could have written to the table before that has ended: a snapshot taken now and the stream miss nothing between them.
-   * Nothing is altered when nothing needs to be. Concurrent calls for one table share the work; tables are altered one after another.
+   * Sees to it that changes of the table (and of its partitions) are published with REPLICA IDENTITY FULL. When it
+   * returns, every transaction that could have written to the table before that has ended: a snapshot taken now and the
+   * stream miss nothing between them. Nothing is altered when nothing needs to be. Concurrent calls for one table share
+   * the work; tables are altered one after another.
    */
   readonly ensure: (table: TableInfo) => Effect.Effect<void, SnapshotFailed | DatabaseUnavailable>
 }>() {}
@@ -36,8 +37,9 @@ const ATTEMPTS = 4
 // --- What the catalog says ---
 
 /**
- * The table and, of a partitioned one, every leaf: what has to have its identity set. A table is published through itself, any
- * partitioned table above it, its schema, or a publication of all tables; `since` is the transaction that made it so.
+ * The table and, of a partitioned one, every leaf: what has to have its identity set. A table is published through
+ * itself, any partitioned table above it, its schema, or a publication of all tables; `since` is the transaction that
+ * made it so.
  */
 const STATUS = `
 WITH relations AS (
@@ -66,8 +68,8 @@ SELECT (SELECT complete::text FROM publication) AS complete,
   ) ORDER BY schema COLLATE "C", name COLLATE "C")::text FROM relations) AS relations`
 
 /**
- * Whether every relation that has rows is published, by whatever means (such as its whole schema). Slower than `STATUS` with many tables,
- * and doesn't say since when.
+ * Whether every relation that has rows is published, by whatever means (such as its whole schema). Slower than `STATUS`
+ * with many tables, and doesn't say since when.
  */
 const PUBLISHED_SOMEHOW = `
 SELECT (count(*) > 0 AND bool_and(t.pubname IS NOT NULL))::text AS published
@@ -100,8 +102,8 @@ interface Status {
 }
 
 /**
- * Transactions that hold a lock under which the relations are written to and have an id, which is what a transaction gets before it writes.
- * A prepared transaction is one of them.
+ * Transactions that hold a lock under which the relations are written to and have an id, which is what a transaction
+ * gets before it writes. A prepared transaction is one of them.
  */
 const WRITERS = `
 SELECT DISTINCT l.virtualtransaction AS transaction, x.transactionid AS xid
@@ -113,8 +115,8 @@ WHERE l.locktype = 'relation' AND l.granted AND l.relation = ANY ($1::oid[])
   AND l.mode NOT IN ('AccessShareLock', 'RowShareLock')`
 
 /**
- * How many transaction ids may have been given out while the transaction that published a table was open: writers with a later id began
- * after it had committed.
+ * How many transaction ids may have been given out while the transaction that published a table was open: writers with
+ * a later id began after it had committed.
  */
 const MARGIN = 10_000
 
@@ -130,7 +132,10 @@ const lockTimeout = new SnapshotFailed({
   detail: "Snapshot timed out while waiting for a table lock"
 })
 
-/** What a refused statement means for the shape; broken connections and a server in trouble are the database being unavailable. */
+/**
+ * What a refused statement means for the shape; broken connections and a server in trouble are the database being
+ * unavailable.
+ */
 const judge = ({ cause }: SqlError): SnapshotFailed | DatabaseUnavailable => {
   const state = cause instanceof pg.DatabaseError ? cause.code ?? "" : ""
   if (!(cause instanceof pg.DatabaseError) || /^(08|53|57P|58|XX)/.test(state)) return unavailable(cause)
@@ -223,7 +228,10 @@ const make = Effect.fnUntraced(function*(options: PublicationOptions) {
     })
   }
 
-  /** The statements that are wanting, a transaction for each relation. The publication comes before the table's lock in each. */
+  /**
+   * The statements that are wanting, a transaction for each relation. The publication comes before the table's lock in
+   * each.
+   */
   const alter = Effect.fnUntraced(function*(oid: number, status: Status) {
     for (const relation of status.relations) {
       const name = `${quote(relation.schema)}.${quote(relation.name)}`

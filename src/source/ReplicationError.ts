@@ -1,9 +1,12 @@
 /**
- * Why replication failed, and whether trying again can help: what Postgres, the driver and the socket report is judged here, once.
+ * Why replication failed, and whether trying again can help: what Postgres, the driver and the socket report is judged
+ * here, once.
  */
 import { Schema } from "effect"
 
-/** The stream ended or could not be started. Retryable ones are tried again with backoff; the others need the operator. */
+/**
+ * The stream ended or could not be started. Retryable ones are tried again with backoff; the others need the operator.
+ */
 export class ReplicationError
   extends Schema.TaggedError<ReplicationError>("shapelog/source/ReplicationError")("ReplicationError", {
     operation: Schema.String,

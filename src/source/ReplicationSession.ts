@@ -1,6 +1,6 @@
 /**
- * The connection under a replication stream: a `pg.Client` in replication mode that runs one simple query at a time and whose end leaves
- * no walsender behind.
+ * The connection under a replication stream: a `pg.Client` in replication mode that runs one simple query at a time and
+ * whose end leaves no walsender behind.
  */
 import { Effect, Option, type Scope } from "effect"
 import pg from "pg"
@@ -18,7 +18,10 @@ const CONNECT_LIMIT_MILLIS = 10_000
 export type Row = Readonly<Record<string, string | null>>
 
 export interface Session {
-  /** Runs SQL or a replication command; of several statements the last one's rows are returned. One at a time, later callers wait. */
+  /**
+   * Runs SQL or a replication command; of several statements the last one's rows are returned. One at a time, later
+   * callers wait.
+   */
   readonly query: (operation: string, sql: string) => Effect.Effect<ReadonlyArray<Row>, ReplicationError>
   /** Starts a COPY on this connection, which ends its use for queries unless it fails. */
   readonly copy: (operation: string, sql: string) => Effect.Effect<CopyWire.CopyWire, ReplicationError>
@@ -36,8 +39,8 @@ interface BackendClient {
 }
 
 /**
- * Opens a connection in replication mode. Closing the scope closes it: politely when it is idle or streaming; a backend that is busy
- * (waiting for the lock, say) does not notice a closed socket, so it is terminated through the admin pool.
+ * Opens a connection in replication mode. Closing the scope closes it: politely when it is idle or streaming; a backend
+ * that is busy (waiting for the lock, say) does not notice a closed socket, so it is terminated through the admin pool.
  */
 export const open = (database: Database["Type"]): Effect.Effect<Session, ReplicationError, Scope.Scope> =>
   Effect.gen(function*() {
@@ -46,7 +49,8 @@ export const open = (database: Database["Type"]): Effect.Effect<Session, Replica
       connectionTimeoutMillis: CONNECT_LIMIT_MILLIS,
       keepAlive: true,
       ...clientConfig,
-      // Waiting for the lock or for old transactions has no limit, and pg must not call the stream a query that takes too long.
+      // Waiting for the lock or for old transactions has no limit, and pg must not call the stream a query that takes
+      // too long.
       query_timeout: undefined,
       replication: "database",
       types: { getTypeParser: () => (value: string) => value }
@@ -59,7 +63,8 @@ export const open = (database: Database["Type"]): Effect.Effect<Session, Replica
     const client = yield* Effect.acquireRelease(
       Effect.sync(() => {
         const client = new pg.Client(config)
-        // The query that is running learns of a broken connection too; an idle connection's end is seen by the next query.
+        // The query that is running learns of a broken connection too; an idle connection's end is seen by the next
+        // query.
         client.on("error", () => {})
         return client
       }),

@@ -1,6 +1,6 @@
 /**
- * What a replication connection sets up before it can stream: the advisory lock that makes it the slot's only user, the publication and
- * the slot.
+ * What a replication connection sets up before it can stream: the advisory lock that makes it the slot's only user, the
+ * publication and the slot.
  */
 import { Duration, Effect } from "effect"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
@@ -40,13 +40,14 @@ const withTicks = <A>(
 // --- Lock ---
 
 /**
- * Terminates whoever else holds the slot's lock, if the slot is there but nobody streams from it: an engine that is gone and whose
- * connection the server has not noticed to be. An engine that has yet to start streaming says something on its connection at least
- * every `WAIT_TICK`, so one that has been silent for `silentFor` is not alive.
+ * Terminates whoever else holds the slot's lock, if the slot is there but nobody streams from it: an engine that is
+ * gone and whose connection the server has not noticed to be. An engine that has yet to start streaming says something
+ * on its connection at least every `WAIT_TICK`, so one that has been silent for `silentFor` is not alive.
  */
 const breakLock = (database: Database["Type"], pid: number, silentFor: Duration.Duration): Effect.Effect<void> =>
   database.admin.unsafe<{ readonly pid: number }>(
-    // Materialized, because Postgres is free to call a function in a WHERE clause for rows that the rest of the clause excludes.
+    // Materialized, because Postgres is free to call a function in a WHERE clause for rows that the rest of the clause
+    // excludes.
     `WITH stale AS MATERIALIZED (
        SELECT l.pid FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
        WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> $2
@@ -74,7 +75,10 @@ const breakLock = (database: Database["Type"], pid: number, silentFor: Duration.
     )
   )
 
-/** Takes the slot's advisory lock on the replication connection itself, for as long as that lives; waits for it without limit. */
+/**
+ * Takes the slot's advisory lock on the replication connection itself, for as long as that lives; waits for it without
+ * limit.
+ */
 export const acquireLock = (
   session: Session,
   database: Database["Type"],
@@ -135,7 +139,10 @@ const lsn = (row: Row | undefined, column: string): Effect.Effect<Lsn.Lsn, Repli
     : Effect.succeed(parsed)
 }
 
-/** Creating a slot waits for every transaction that is running; an idle database may also have to be told to say that there is none. */
+/**
+ * Creating a slot waits for every transaction that is running; an idle database may also have to be told to say that
+ * there is none.
+ */
 const createSlot = Effect.fnUntraced(function*(session: Session, database: Database["Type"]) {
   const { slot } = database.names
   let canHelp = true
@@ -169,8 +176,8 @@ export const dropSlot = (session: Session, slot: string): Effect.Effect<void, Re
   ))
 
 /**
- * Makes sure that publication and slot are there. The slot is made anew when the publication had to be created (what was written before
- * can't be decoded with it) and when Postgres has invalidated the slot.
+ * Makes sure that publication and slot are there. The slot is made anew when the publication had to be created (what
+ * was written before can't be decoded with it) and when Postgres has invalidated the slot.
  */
 export const prepare = Effect.fnUntraced(function*(session: Session, database: Database["Type"]) {
   const { slot } = database.names

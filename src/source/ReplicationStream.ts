@@ -1,9 +1,9 @@
 /**
  * Postgres's logical replication stream: one connection that holds the advisory lock of its slot, decoded and pausable.
  *
- * `connect` is one life of the connection; whoever follows the stream connects again after a failure, from the position it
- * has made durable. The connection reads from its socket only as fast as `pull` is called (TCP backpressure reaches Postgres), while
- * standby status updates go out on a timer all the same.
+ * `connect` is one life of the connection; whoever follows the stream connects again after a failure, from the position
+ * it has made durable. The connection reads from its socket only as fast as `pull` is called (TCP backpressure reaches
+ * Postgres), while standby status updates go out on a timer all the same.
  */
 import { Context, Duration, Effect, Layer, Option, type Scope } from "effect"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
@@ -26,21 +26,27 @@ export interface ReplicationConnection {
   readonly slotCreated: boolean
   /** The slot's confirmed flush position, or the consistent point of a new slot. */
   readonly confirmedFlush: Lsn.Lsn
-  /** Starts streaming: transactions that committed at or after `from` (or after the slot's own position, if that is later). */
+  /**
+   * Starts streaming: transactions that committed at or after `from` (or after the slot's own position, if that is
+   * later).
+   */
   readonly start: (from: Lsn.Lsn) => Effect.Effect<void, ReplicationError>
   /**
-   * The next decoded messages, at least one, in WAL order: what one read of the socket completed. A transaction may be spread over many
-   * calls. Calls must not overlap.
+   * The next decoded messages, at least one, in WAL order: what one read of the socket completed. A transaction may be
+   * spread over many calls. Calls must not overlap.
    */
   readonly pull: Effect.Effect<ReadonlyArray<WalMessage>, ReplicationError>
-  /** Everything before `flushed` is durable here: told to Postgres with the next status update, which is sent soon. Never goes back. */
+  /**
+   * Everything before `flushed` is durable here: told to Postgres with the next status update, which is sent soon.
+   * Never goes back.
+   */
   readonly confirm: (flushed: Lsn.Lsn) => Effect.Effect<void>
 }
 
 export class ReplicationStream extends Context.Tag("shapelog/source/ReplicationStream")<ReplicationStream, {
   /**
-   * Takes the advisory lock (waiting for another engine to let go of it), makes sure that publication and slot exist, and is ready to start.
-   * Closing the scope sends a last status update and closes the connection.
+   * Takes the advisory lock (waiting for another engine to let go of it), makes sure that publication and slot exist,
+   * and is ready to start. Closing the scope sends a last status update and closes the connection.
    */
   readonly connect: Effect.Effect<ReplicationConnection, ReplicationError, Scope.Scope>
 }>() {}

@@ -37,7 +37,10 @@ export interface SnapshotSelect {
 }
 
 export class SnapshotQuery extends Context.Tag("shapelog/source/SnapshotQuery")<SnapshotQuery, {
-  /** Opens a REPEATABLE READ READ ONLY transaction, reads its marks, and is ready to copy. The scope ends the transaction. */
+  /**
+   * Opens a REPEATABLE READ READ ONLY transaction, reads its marks, and is ready to copy. The scope ends the
+   * transaction.
+   */
   readonly open: (select: SnapshotSelect) => Effect.Effect<SnapshotRows, SnapshotFailed, Scope.Scope>
 }>() {}
 
@@ -55,7 +58,7 @@ const CLOSE_LIMIT = "2 seconds"
 const sqlState = /^(?:\d[0-9A-Z]|F0|HV|P0|XX)[0-9A-Z]{3}$/
 const schemaCodes = new Set(["42P01", "42703", "42883", "42704", "42804", "3F000"])
 
-/** Postgres's error, or the socket's, as what it means for the snapshot. Texts: protocol.md §9.4. */
+/** Postgres's error, or the socket's, as what it means for the snapshot. Texts: Electric HTTP protocol §9.4. */
 const failed = (error: { readonly code?: string | undefined; readonly message: string }): SnapshotFailed => {
   const code = error.code ?? ""
   if (code === "55P03") {
@@ -89,7 +92,10 @@ const poolExhausted = new SnapshotFailed({
 
 // --- Connection ---
 
-/** A pool's connection for one transaction: whatever state it is left in, closing ends the transaction and the pool stays healthy. */
+/**
+ * A pool's connection for one transaction: whatever state it is left in, closing ends the transaction and the pool
+ * stays healthy.
+ */
 class Lease {
   private readonly pool: pg.Pool
   private client: pg.PoolClient | undefined
@@ -136,7 +142,10 @@ class Lease {
   readonly pull = (wire: CopyWire.CopyWire): Effect.Effect<Option.Option<CopyRows>, SnapshotFailed> =>
     this.use(() => Effect.mapError(wire.pull, failed), Option.isSome)
 
-  /** Runs something on the connection, which is busy until that has ended, and after that if `leavesBusy`. Interruption leaves it busy. */
+  /**
+   * Runs something on the connection, which is busy until that has ended, and after that if `leavesBusy`. Interruption
+   * leaves it busy.
+   */
   private use<A>(
     run: (client: pg.PoolClient) => Effect.Effect<A, SnapshotFailed>,
     leavesBusy: (value: A) => boolean
@@ -157,7 +166,10 @@ class Lease {
     })
   }
 
-  /** Ends the transaction and returns the connection, or cancels the query and destroys the connection. Later calls do nothing. */
+  /**
+   * Ends the transaction and returns the connection, or cancels the query and destroys the connection. Later calls do
+   * nothing.
+   */
   readonly close: Effect.Effect<void> = Effect.suspend(() => {
     this.closed = true
     const client = this.client
@@ -190,12 +202,14 @@ class Lease {
 const tableName = (select: SnapshotSelect): string => `${quote(select.schema)}.${quote(select.table)}`
 
 /**
- * The transaction's first statement takes the snapshot, the WAL position is read by a later one; `relkind` is what the same snapshot says.
+ * The transaction's first statement takes the snapshot, the WAL position is read by a later one; `relkind` is what the
+ * same snapshot says.
  */
 const begin = (select: SnapshotSelect): string =>
   [
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    // Once more and for this transaction: behind a pooler the session may be another one than the settings were made on.
+    // Once more and for this transaction: behind a pooler the session may be another one than the settings were made
+    // on.
     DISPLAY_SETTINGS.replaceAll("SET ", "SET LOCAL "),
     `SET LOCAL lock_timeout = ${LOCK_LIMIT_MILLIS}`,
     "SELECT pg_current_snapshot()::text AS snapshot",
@@ -204,8 +218,8 @@ const begin = (select: SnapshotSelect): string =>
   ].join("; ")
 
 /**
- * A partitioned table's rows are its partitions'. An ordinary table is read with ONLY: the stream reports a row of an inheritance child
- * as the child's, so the rows of the table itself are the ones that changes will follow.
+ * A partitioned table's rows are its partitions'. An ordinary table is read with ONLY: the stream reports a row of an
+ * inheritance child as the child's, so the rows of the table itself are the ones that changes will follow.
  */
 const copy = (select: SnapshotSelect, partitioned: boolean): string => {
   const where = select.where === undefined ? "" : ` WHERE ${select.where}`

@@ -1,16 +1,18 @@
 /**
- * One LMDB environment, opened for one process, with what lmdb-js leaves to be known about it. Plain code: it throws, or rejects,
- * and its caller makes `StorageError`s of that.
+ * One LMDB environment, opened for one process, with what lmdb-js leaves to be known about it. Plain code: it throws,
+ * or rejects, and its caller makes `StorageError`s of that.
  *
- * Atomicity. `transact` is one `batch()`, and one batch is one LMDB transaction: the write thread does not end its transaction inside a
- * batch. A transaction becomes visible and durable by the write of one meta page, so a killed process leaves all of it or nothing.
- * Two rules uphold this: never a synchronous transaction while a batch is under way (it would make the write thread commit
- * the half it has), and one batch at a time (batches that meet share a transaction, and its fate).
+ * Atomicity. `transact` is one `batch()`, and one batch is one LMDB transaction: the write thread does not end its
+ * transaction inside a batch. A transaction becomes visible and durable by the write of one meta page, so a killed
+ * process leaves all of it or nothing. Two rules uphold this: never a synchronous transaction while a batch is under
+ * way (it would make the write thread commit the half it has), and one batch at a time (batches that meet share a
+ * transaction, and its fate).
  *
- * Options. `overlappingSync` off: with it, a batch's promise also waits for its fsync, so nothing is gained, but after a failed fsync the
- * transaction is visible though its promise rejects, and `close` and `flushed` then wait for ever. Without it a transaction
- * is written, synced, then made visible by a meta page that is written with O_DSYNC; if the sync fails it was never there.
- * `eventTurnBatching` off: with it, a failed transaction also rejects a promise that nobody can catch, which ends the process.
+ * Options. `overlappingSync` off: with it, a batch's promise also waits for its fsync, so nothing is gained, but after
+ * a failed fsync the transaction is visible though its promise rejects, and `close` and `flushed` then wait for ever.
+ * Without it a transaction is written, synced, then made visible by a meta page that is written with O_DSYNC; if the
+ * sync fails it was never there. `eventTurnBatching` off: with it, a failed transaction also rejects a promise that
+ * nobody can catch, which ends the process.
  */
 import { open, type RootDatabase } from "lmdb"
 import * as fs from "node:fs"
@@ -47,7 +49,9 @@ const MAP_BYTES = 16 * 1024 ** 3
 /** The reader table of LMDB does not tell two environments of one process apart. */
 const openHere = new Set<string>()
 
-/** Every process that has an environment open holds a row in its reader table; rows of dead ones are cleared by `open`. */
+/**
+ * Every process that has an environment open holds a row in its reader table; rows of dead ones are cleared by `open`.
+ */
 const otherProcesses = (db: RootDatabase<Buffer, Buffer>): Array<number> =>
   [...db.readerList().matchAll(/^ *(\d+) /gm)].map((row) => Number(row[1])).filter((pid) => pid !== process.pid)
 

@@ -1,7 +1,7 @@
 /**
- * Reads the log blocks of shapes. A reader goes through a log block by block, asking each time for what comes after the last
- * entry it was given; for such a reader the keys that come next are remembered (a *run*), so that a block costs one get.
- * A run holds only while nothing is written to its shape's log: see `hold` and `release`.
+ * Reads the log blocks of shapes. A reader goes through a log block by block, asking each time for what comes after the
+ * last entry it was given; for such a reader the keys that come next are remembered (a *run*), so that a block costs
+ * one get. A run holds only while nothing is written to its shape's log: see `hold` and `release`.
  */
 import { lastOf } from "../domain/LogBlock.ts"
 import { compare, equals, type LogOffset } from "../domain/LogOffset.ts"

@@ -1,6 +1,7 @@
 /**
- * One transaction of the LMDB layer in the making: turns the ops of one or more commits into the keys to write, in the order of
- * the ops, against what the store holds. Nothing is written and no state changes until the transaction is through.
+ * One transaction of the LMDB layer in the making: turns the ops of one or more commits into the keys to write, in the
+ * order of the ops, against what the store holds. Nothing is written and no state changes until the transaction is
+ * through.
  */
 import type { IdSet } from "./IdSet.ts"
 import type { LmdbEnvironment, Write } from "./LmdbEnvironment.ts"
@@ -115,7 +116,9 @@ export class LmdbTransaction {
     this.writes.set(key.toString("latin1"), { key, value: undefined })
   }
 
-  /** Takes back what this transaction was to put in [`start`, `end`), which is of `shape`. What is stored there stays. */
+  /**
+   * Takes back what this transaction was to put in [`start`, `end`), which is of `shape`. What is stored there stays.
+   */
   private forget(shape: ShapeId, start: Buffer, end: Buffer): void {
     if (!this.puts.has(shape)) return
     for (const [name, { key, value }] of this.writes) {

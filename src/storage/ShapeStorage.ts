@@ -1,10 +1,11 @@
 /**
- * Where shapes are kept: catalog, snapshot blocks, log blocks and the applied position, in one store that is written by one
- * atomic commit at a time (DESIGN D4).
+ * Where shapes are kept: catalog, snapshot blocks, log blocks and the applied position, in one store that is written by
+ * one atomic commit at a time (DESIGN D4).
  *
- * Guarantees: a commit is visible to readers as a whole or not at all, and in the order in which commits were asked for;
- * after a crash the store is exactly at one of its commits. A failed commit changes nothing. Reads see the newest visible commit
- * and never wait for a writer. The store does not know what is in a block's JSON, and decides nothing about shapes.
+ * Guarantees: a commit is visible to readers as a whole or not at all, and in the order in which commits were asked
+ * for; after a crash the store is exactly at one of its commits. A failed commit changes nothing. Reads see the newest
+ * visible commit and never wait for a writer. The store does not know what is in a block's JSON, and decides nothing
+ * about shapes.
  */
 import { Context, type Effect, type Option } from "effect"
 import type { StorageError } from "../domain/Errors.ts"
@@ -17,8 +18,8 @@ import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
 export type ShapeId = number
 
 /**
- * The store's largest block: with the header LMDB puts before a value it fills whole pages, so freed pages are reused (D4). A larger
- * one (a single item that exceeds this) is stored all the same.
+ * The store's largest block: with the header LMDB puts before a value it fills whole pages, so freed pages are reused
+ * (D4). A larger one (a single item that exceeds this) is stored all the same.
  */
 export const BLOCK_BYTES = 65536 - 24
 
@@ -37,7 +38,10 @@ export interface ShapeRecord {
 
 /** Where a shape's log has got to. Changes with every commit that appends to it. */
 export interface ShapeHead {
-  /** Offset of the last committed entry; `0_inf` before the first. Entries stored past it belong to an unfinished transaction. */
+  /**
+   * Offset of the last committed entry; `0_inf` before the first. Entries stored past it belong to an unfinished
+   * transaction.
+   */
   readonly end: LogOffset
   /** Bytes in the log's open chunk. */
   readonly chunkBytes: number
@@ -58,8 +62,9 @@ export interface AppliedPosition {
 export type StoreOp =
   | { readonly _tag: "PutShape"; readonly record: ShapeRecord }
   /**
-   * The record and head vanish with the commit; the shape's blocks are deleted afterwards, in slices, and may be read until then. Any
-   * later op on the shape does nothing, so a writer that has not heard of the removal brings nothing back.
+   * The record and head vanish with the commit; the shape's blocks are deleted afterwards, in slices, and may be read
+   * until then. Any later op on the shape does nothing, so a writer that has not heard of the removal brings nothing
+   * back.
    */
   | { readonly _tag: "RemoveShape"; readonly shape: ShapeId }
   | {
@@ -81,7 +86,10 @@ export interface Commit {
   readonly ops: ReadonlyArray<StoreOp>
   /** Left as it is when absent. */
   readonly applied?: AppliedPosition
-  /** Whether the store now holds entries of an unfinished transaction (left as it is when absent): tells the next start to look for them. */
+  /**
+   * Whether the store now holds entries of an unfinished transaction (left as it is when absent): tells the next start
+   * to look for them.
+   */
   readonly unfinished?: boolean
 }
 
@@ -98,8 +106,8 @@ export class ShapeStorage extends Context.Tag("shapelog/storage/ShapeStorage")<S
   /** What the store holds: read once, at the start. */
   readonly load: Effect.Effect<StoredState, StorageError>
   /**
-   * Applies the ops in order, as one. Completes when readers see them. Commits that are asked for at once are applied one
-   * after another. Byte arrays in the ops belong to the store until then.
+   * Applies the ops in order, as one. Completes when readers see them. Commits that are asked for at once are applied
+   * one after another. Byte arrays in the ops belong to the store until then.
    */
   readonly commit: (commit: Commit) => Effect.Effect<void, StorageError>
   /** Completes when every commit that was visible at the call is durable: it survives a power cut. */
@@ -111,8 +119,8 @@ export class ShapeStorage extends Context.Tag("shapelog/storage/ShapeStorage")<S
     block: number
   ) => Effect.Effect<Option.Option<Buffer>, StorageError>
   /**
-   * The encoded `LogBlock` that holds the first stored entry after `after`. `None` when there is no such entry. It may begin before `after`
-   * and may hold entries of an unfinished transaction: the caller cuts it (`LogBlock.slice`).
+   * The encoded `LogBlock` that holds the first stored entry after `after`. `None` when there is no such entry. It may
+   * begin before `after` and may hold entries of an unfinished transaction: the caller cuts it (`LogBlock.slice`).
    */
   readonly logBlock: (shape: ShapeId, after: LogOffset) => Effect.Effect<Option.Option<Buffer>, StorageError>
   /** The first chunk end that is greater than `after`. */

@@ -1,16 +1,21 @@
 /**
  * The store in one LMDB environment. See `LmdbEnvironment` for what makes a commit atomic, `StoreKeys` for the layout.
  *
- * - A commit completes when it is visible *and* durable: it has been synced to disk, so `flushed` has nothing to wait for. It takes
+ * - A commit completes when it is visible *and* durable: it has been synced to disk, so `flushed` has nothing to wait
+ * for. It takes
  *   two syncs. Commits that wait while one is being written are written together, in order, as one transaction; if that
  *   fails, each is tried alone.
- * - After a kill, and after a power cut with a disk that honours a sync, the store is at the last commit that completed, or at one
+ * - After a kill, and after a power cut with a disk that honours a sync, the store is at the last commit that
+ * completed, or at one
  *   that was under way: never between two.
- * - A commit that fails (full disk, failed write or sync) leaves no trace and the next one is tried afresh. Only when LMDB fails to write
+ * - A commit that fails (full disk, failed write or sync) leaves no trace and the next one is tried afresh. Only when
+ * LMDB fails to write
  *   its meta page, every later read and commit fails too: then the process has to open the store again.
- * - One process at a time: opening a directory that is open, here or in another process of this machine, fails. Not for network file
+ * - One process at a time: opening a directory that is open, here or in another process of this machine, fails. Not for
+ * network file
  *   systems, where LMDB does not work.
- * - The sweeper deletes the blocks of removed shapes slice by slice, between commits; what it had left when the process ended, it
+ * - The sweeper deletes the blocks of removed shapes slice by slice, between commits; what it had left when the process
+ * ended, it
  *   deletes after the next start.
  * - Freed space is reused; the file does not shrink.
  */

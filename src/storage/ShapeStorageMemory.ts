@@ -1,7 +1,7 @@
 /**
- * The store in memory: the same semantics, nothing survives its state. `layer` has a state of its own. For tests, two layers over one
- * state are a store that was closed and opened again, and `crashed` is what a power cut leaves: a state that has lost commits
- * which `flushed` had not covered, the last ones first.
+ * The store in memory: the same semantics, nothing survives its state. `layer` has a state of its own. For tests, two
+ * layers over one state are a store that was closed and opened again, and `crashed` is what a power cut leaves: a state
+ * that has lost commits which `flushed` had not covered, the last ones first.
  */
 import { Effect, Layer, Option } from "effect"
 import { StorageError } from "../domain/Errors.ts"
@@ -63,7 +63,10 @@ export const makeState = (): MemoryState => empty(true)
 /** How many commits a power cut could take at most. */
 export const unflushed = (state: MemoryState): number => (state.journal?.length ?? 0) - state.flushed
 
-/** The state that a power cut leaves which takes the last `lost` commits, or all that are not flushed if those are fewer. */
+/**
+ * The state that a power cut leaves which takes the last `lost` commits, or all that are not flushed if those are
+ * fewer.
+ */
 export const crashed = (state: MemoryState, lost: number): MemoryState => {
   const after = makeState()
   const journal = state.journal ?? []

@@ -1,6 +1,6 @@
 /**
- * How the LMDB layer lays its keys out. The first byte is the keyspace; the catalog is apart from the blocks, so that a start
- * reads it without passing over them, and a shape's blocks are contiguous, so that removing it is one range.
+ * How the LMDB layer lays its keys out. The first byte is the keyspace; the catalog is apart from the blocks, so that a
+ * start reads it without passing over them, and a shape's blocks are contiguous, so that removing it is one range.
  *
  * | key | value |
  * |---|---|
@@ -12,7 +12,8 @@
  * | `4` shape `2` tx op | log block, by its first offset |
  * | `4` shape `3` tx op | chunk end |
  *
- * Numbers are big-endian, so that keys sort as their numbers do: shape, chunk and block u32, tx and op u64 (an infinite op is ff…ff).
+ * Numbers are big-endian, so that keys sort as their numbers do: shape, chunk and block u32, tx and op u64 (an infinite
+ * op is ff…ff).
  */
 import type { LogOffset } from "../domain/LogOffset.ts"
 

@@ -1,6 +1,6 @@
 /**
- * How the LMDB layer writes what is not a block: records and the applied position as JSON with their 64-bit numbers as text,
- * heads as 24 bytes.
+ * How the LMDB layer writes what is not a block: records and the applied position as JSON with their 64-bit numbers as
+ * text, heads as 24 bytes.
  */
 import type { AppliedPosition, ShapeHead, ShapeRecord } from "./ShapeStorage.ts"
 import { readOffset, writeOffset } from "./StoreKeys.ts"

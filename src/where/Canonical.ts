@@ -10,7 +10,9 @@ const limits: ReadonlyMap<string, readonly [bigint, bigint]> = new Map([
 
 const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
-/** The output form of a text as a value of a base type, where it is evident; `undefined` where only Postgres can tell. */
+/**
+ * The output form of a text as a value of a base type, where it is evident; `undefined` where only Postgres can tell.
+ */
 export const evident = (typeName: string, text: string): string | undefined => {
   if (text.includes("\0")) return undefined
   switch (typeName) {

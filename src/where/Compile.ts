@@ -11,8 +11,9 @@ const columnIndex = (where: Where, relation: Relation): number =>
   relation.columns.findIndex((column) => column.name === where.column && column.typeOid === where.typeOid)
 
 /**
- * Whether a row satisfies the clause. `undefined` when the relation has no such column, or one of another type: the clause has no meaning
- * for it any more. Values that the stream left out (unchanged TOAST) must have been filled in: they match nothing, as NULL does.
+ * Whether a row satisfies the clause. `undefined` when the relation has no such column, or one of another type: the
+ * clause has no meaning for it any more. Values that the stream left out (unchanged TOAST) must have been filled in:
+ * they match nothing, as NULL does.
  */
 export const compile = (where: Where, relation: Relation): ((row: Tuple) => boolean) | undefined => {
   const index = columnIndex(where, relation)
@@ -49,8 +50,9 @@ export const indexTerm = (where: Where): IndexTerm => ({
 })
 
 /**
- * The key of a row's value in one column: equal values have equal keys. It is the text's bytes, one character each, since decoding them
- * would cost more and tell no more. `undefined` for NULL, which equals nothing, and for a value that the stream left out.
+ * The key of a row's value in one column: equal values have equal keys. It is the text's bytes, one character each,
+ * since decoding them would cost more and tell no more. `undefined` for NULL, which equals nothing, and for a value
+ * that the stream left out.
  */
 export const termKey = (relation: Relation, columnIndex: number, row: Tuple): string | undefined => {
   const length = row.cols[2 * columnIndex + 1]!

@@ -1,5 +1,6 @@
 /**
- * The grammar of Postgres 17 (libpg_query, WASM): a where clause as a syntax tree. Refuses everything that is not one expression.
+ * The grammar of Postgres 17 (libpg_query, WASM): a where clause as a syntax tree. Refuses everything that is not one
+ * expression.
  */
 import { Effect, Either } from "effect"
 import type { Node, ParseResult, SelectStmt } from "libpg-query"
@@ -10,8 +11,8 @@ import { at, PREFIX } from "./Location.ts"
 export const MAX_BYTES = 65_536
 
 /**
- * Operators longer than Postgres has them. Its scanner takes time in the square of the length of a run of operator characters, comments
- * included: seconds for one as long as a clause may be.
+ * Operators longer than Postgres has them. Its scanner takes time in the square of the length of a run of operator
+ * characters, comments included: seconds for one as long as a clause may be.
  */
 const longOperator = /[-~!@#^&|`?+*/%<>=]{64}/
 
@@ -20,7 +21,10 @@ const MAX_MESSAGE = 500
 
 type Parsed = Either.Either<ParseResult, string>
 
-/** Result struct: char *tree, char *stderr, error *. Error struct: char *message, *function, *file; int line, cursor (1-based, characters). */
+/**
+ * Result struct: char *tree, char *stderr, error *. Error struct: char *message, *function, *file; int line, cursor
+ * (1-based, characters).
+ */
 const readResult = (pg: PgQuery, result: number): Parsed => {
   const error = pg.getValue(result + 8, "i32")
   if (error !== 0) {
@@ -47,8 +51,9 @@ const parseSql = (pg: PgQuery, sql: string): Parsed => {
 }
 
 /**
- * The instance all clauses are parsed with. A clause with thousands of nested operators overflows its stack, which leaves
- * memory behind and, after some forty times, breaks it for good: so one that has thrown is dropped, and the next clause makes another (7 ms).
+ * The instance all clauses are parsed with. A clause with thousands of nested operators overflows its stack, which
+ * leaves memory behind and, after some forty times, breaks it for good: so one that has thrown is dropped, and the next
+ * clause makes another (7 ms).
  */
 let current: Promise<PgQuery> | undefined
 
@@ -84,7 +89,9 @@ const condition = (tree: ParseResult): Either.Either<Node, string> => {
   return Either.right(select.whereClause)
 }
 
-/** The syntax tree of a where clause. Fails with the message of protocol.md §14.6 for a clause that is none. */
+/**
+ * The syntax tree of a where clause. Fails with the message of Electric HTTP protocol §14.6 for a clause that is none.
+ */
 export const parse = Effect.fnUntraced(function*(clause: string) {
   if (Buffer.byteLength(clause) > MAX_BYTES) {
     return yield* Effect.fail(`the where clause is bigger than maximum size (${MAX_BYTES} bytes)`)

@@ -9,8 +9,8 @@ export const PREFIX = "SELECT 1 WHERE "
 export const at = (location: number, message: string): string => `At location ${location}: ${message}`
 
 /**
- * From the place of a syntax tree's node, in bytes of the whole statement, to characters of the clause. Nodes that have no place of their own
- * (-1, or none for 0) are at the clause's beginning.
+ * From the place of a syntax tree's node, in bytes of the whole statement, to characters of the clause. Nodes that have
+ * no place of their own (-1, or none for 0) are at the clause's beginning.
  */
 export const inClause = (clause: string, location: number | undefined): number => {
   const bytes = Buffer.from(clause).subarray(0, Math.max((location ?? 0) - PREFIX.length, 0))

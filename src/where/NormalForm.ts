@@ -1,6 +1,6 @@
 /**
- * Equality of values by their texts: for which types the texts of equal values are the same bytes, and for which they are once they
- * have been brought to one form.
+ * Equality of values by their texts: for which types the texts of equal values are the same bytes, and for which they
+ * are once they have been brought to one form.
  */
 import type { ColumnInfo } from "../domain/Relation.ts"
 
@@ -9,7 +9,10 @@ const BPCHAR = 1042
 const FLOAT4 = 700
 const FLOAT8 = 701
 
-/** Base types whose output is the same exactly when `=` says that the values are (each checked against Postgres by a test). */
+/**
+ * Base types whose output is the same exactly when `=` says that the values are (each checked against Postgres by a
+ * test).
+ */
 const exact = new Set([
   "bool",
   "bytea",

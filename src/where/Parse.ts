@@ -1,6 +1,7 @@
 /**
- * From a clause's syntax tree to our own expression, with every name looked up among the table's columns. What the language does not have
- * (yet) is refused with a message that names its place and the cause (protocol.md §14.6).
+ * From a clause's syntax tree to our own expression, with every name looked up among the table's columns. What the
+ * language does not have (yet) is refused with a message that names its place and the cause (Electric HTTP protocol
+ * §14.6).
  */
 import { Either, Option } from "effect"
 import type { A_Expr, Node, TypeName } from "libpg-query"

@@ -1,5 +1,6 @@
 /**
- * A where clause as text, made into what a shape's definition keeps: parsed, its names looked up and its literals read as values of their type.
+ * A where clause as text, made into what a shape's definition keeps: parsed, its names looked up and its literals read
+ * as values of their type.
  */
 import { Effect, Option } from "effect"
 import { quote } from "../domain/Identifier.ts"
@@ -12,12 +13,15 @@ import { equalityKey } from "./NormalForm.ts"
 import { type ClauseContext, type Comparison, parse } from "./Parse.ts"
 
 /**
- * The output form of a text as a value of the column's type, without its modifier: a literal is neither cut nor rounded before it is compared.
- * `None` for a text that is no value of the type.
+ * The output form of a text as a value of the column's type, without its modifier: a literal is neither cut nor rounded
+ * before it is compared. `None` for a text that is no value of the type.
  */
 export type Canonical<E> = (column: ColumnInfo, text: string) => Effect.Effect<Option.Option<string>, E>
 
-/** Words that date and time types read as a time near now, wherever they stand: a shape would be another one with every request. */
+/**
+ * Words that date and time types read as a time near now, wherever they stand: a shape would be another one with every
+ * request.
+ */
 const relative = /now|today|tomorrow|yesterday/i
 const temporal = /^_?(date|time|ts)/
 
