@@ -83,6 +83,29 @@ describe("I1: nothing is confirmed that a crash could take", () => {
     }))
 })
 
+describe("the position and the entries that it covers", () => {
+  history("go into one commit, however long a consumer takes to begin", (simulation) =>
+    Effect.gen(function*() {
+      const world = yield* setUp(simulation, { idleMillis: 1000 })
+      world.source.transaction(insert("items", row(1)))
+      world.source.deliver()
+      yield* simulation.advance("5 seconds")
+      assert.strictEqual(world.gauges.consumers(), 0)
+      yield* world.faults.reads.close
+      const { lsn } = world.source.transaction(insert("items", row(2)))
+      world.source.deliver()
+      yield* simulation.advance("5 seconds")
+      assert.isTrue(world.state.applied!.lsn < lsn)
+      assert.isTrue(world.source.confirmed < lsn)
+      const state = yield* simulation.elapse(world.crash(0))
+      const next = yield* start(world.source, state)
+      yield* simulation.settle
+      world.source.deliver()
+      yield* simulation.advance("5 seconds")
+      assert.deepStrictEqual(yield* ids({ ...world, engine: next.engine }), ["1", "2"])
+    }))
+})
+
 describe("I3: a transaction is seen as a whole or not at all", () => {
   const big = Array.from({ length: 6 }, (_, i) => insert("items", row(10 + i)))
 
