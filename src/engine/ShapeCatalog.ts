@@ -11,6 +11,7 @@ import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
 import * as Projection from "../domain/Projection.ts"
 import { identity, type ShapeDefinition } from "../domain/ShapeDefinition.ts"
 import type { ShapeHead, ShapeId, ShapeRecord } from "../storage/ShapeStorage.ts"
+import type { RecentBlocks } from "./RecentBlocks.ts"
 
 interface Waiter {
   readonly after: LogOffset.LogOffset
@@ -23,7 +24,7 @@ interface Waiter {
  */
 export type SnapshotState =
   | { readonly _tag: "Waiting" }
-  | { readonly _tag: "Running"; readonly blocks: ReadonlyArray<number> }
+  | { readonly _tag: "Running"; readonly blocks: ReadonlyArray<number>; readonly recent: RecentBlocks }
   | { readonly _tag: "Complete"; readonly chunks: ReadonlyArray<number> }
   | { readonly _tag: "Failed"; readonly error: SnapshotFailed }
 

@@ -305,6 +305,11 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
         if (chunk < state.blocks.length - 1) return Effect.succeed(undefined)
         return Effect.zipRight(entry.awaitSnapshotProgress(), next)
       }
+      const recent = state._tag === "Running" ? state.recent.get(chunk, block) : undefined
+      if (recent) {
+        block += 1
+        return Effect.succeed(split(recent))
+      }
       return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
         if (Option.isSome(bytes)) {
           block += 1

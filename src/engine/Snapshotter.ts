@@ -19,6 +19,7 @@ import type { Committer } from "./Committer.ts"
 import type { Consumer } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
+import { RecentBlocks } from "./RecentBlocks.ts"
 import type { Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 
@@ -64,6 +65,7 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
   const window = MemoryBudget.make(WINDOW_BYTES)
   const visible: Array<number> = []
   const sizes: Array<number> = []
+  const recent = new RecentBlocks()
 
   /** Hands over the completed blocks, with `last` in the same commit. */
   const save = (last: () => ReadonlyArray<StoreOp>, done: () => void) => {
@@ -80,10 +82,12 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     window.add(size)
     committer.unsafeEnqueue([...ops, ...last()], size, () => {
       window.release(size)
-      for (const { bytes } of blocks) encoder.recycle(bytes)
       if (entry.removed) return
-      for (const { block, chunk } of blocks) visible[chunk] = block + 1
-      if (blocks.length > 0) entry.snapshotAdvanced({ _tag: "Running", blocks: [...visible] })
+      for (const { block, bytes, chunk } of blocks) {
+        visible[chunk] = block + 1
+        recent.push(chunk, block, bytes, encoder.recycle)
+      }
+      if (blocks.length > 0) entry.snapshotAdvanced({ _tag: "Running", blocks: [...visible], recent })
       done()
     })
   }
