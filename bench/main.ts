@@ -1,7 +1,7 @@
 /**
  * The workloads, one by one, each beside the physical limit measured in the same run. See README.md.
  *
- *     npm run bench -- [NAME...] [--runs 3] [--quick] [--seconds 20] [--profile] [--compiled]
+ *     npm run bench -- [NAME...] [--runs 3] [--quick] [--seconds 20] [--profile]
  *         [--rows N] [--transactions N]
  */
 import * as fs from "node:fs"

@@ -50,7 +50,7 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
     fs.mkdirSync(profiles, { recursive: true })
   }
 
-  if (options.compiled) Server.compile()
+  Server.compile()
 
   const postgres = await Database.startPostgres(directory).catch(async (error: unknown) => {
     await fsPromises.rm(directory, { recursive: true, force: true })
@@ -86,7 +86,6 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
       logFile,
       profiles,
       label,
-      compiled: options.compiled,
       ...(onFollowing && { onFollowing })
     })
     try {

@@ -12,7 +12,6 @@ export interface Options {
   /** Write a CPU profile of the server for each measured window. */
   readonly profile: boolean
   /** Run the server as plain JavaScript, without tsx. */
-  readonly compiled: boolean
   /** Rows of the table that is synced. */
   readonly rows: number
   /** Single-row transactions of the backlog. */
@@ -30,12 +29,11 @@ export const parse = (args: ReadonlyArray<string>): Options => {
       quick: { type: "boolean", default: false },
       seconds: { type: "string" },
       profile: { type: "boolean", default: false },
-      compiled: { type: "boolean", default: true },
       rows: { type: "string" },
       transactions: { type: "string" }
     }
   })
-  const { compiled, profile, quick } = values
+  const { profile, quick } = values
   const number = (name: string, text: string | undefined, otherwise: number): number => {
     const value = text === undefined ? otherwise : Number(text)
     if (!Number.isInteger(value) || value < 1) throw new Error(`--${name} takes a whole number, not ${text}`)
@@ -48,7 +46,6 @@ export const parse = (args: ReadonlyArray<string>): Options => {
     quick,
     seconds: number("seconds", values.seconds, quick ? 5 : 20),
     profile,
-    compiled,
     rows,
     transactions: number("transactions", values.transactions, quick ? 50_000 : 500_000),
     requests: quick ? 20_000 : 100_000

@@ -39,7 +39,6 @@ export interface ServerOptions {
   readonly profiles?: string | undefined
   readonly label: string
   /** Run what `compile` made, not the sources. */
-  readonly compiled: boolean
   /** Called when it begins to follow the slot; with it begins what `measure` measures. Without this, `measure` begins when called. */
   readonly onFollowing?: (pid: number) => void
 }
@@ -60,17 +59,17 @@ const freePort = () =>
 
 const compiled = Processes.repository("bench/out/compiled")
 
-/** Makes the server run as plain JavaScript from now on. */
+/** Compiles the server, which runs as plain JavaScript. */
 export const compile = (): void => Compiled.compile(Processes.repository(""), ["src", "bench/support"], compiled)
 
 const spawnServer = (options: ServerOptions, port: number): ChildProcess => {
-  const file = (path: string) => (options.compiled ? `${compiled}/${path}.js` : Processes.repository(`${path}.ts`))
+  const file = (path: string) => `${compiled}/${path}.js`
   return Processes.spawnScript(file("src/main"), {
     role: "server",
     // As `npm start` has it.
     flags: ["--max-semi-space-size=32"],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
-    imports: [...(options.compiled ? [] : ["tsx"]), file("bench/support/preload")],
+    imports: [file("bench/support/preload")],
     env: {
       DATABASE_URL: options.databaseUrl,
       SHAPELOG_PORT: String(port),

@@ -27,7 +27,7 @@ const violations = (files: Record<string, string>) =>
           "--config",
           ".dependency-cruiser.cjs",
           "src"
-        ], { cwd: root, encoding: "utf8" })
+        ], { cwd: root, encoding: "utf8", env: { ...process.env, FORCE_COLOR: "0", NO_COLOR: "1" } })
         const found = [...run.stdout.matchAll(/error ([\w-]+): (\S+)/g)].map(([, rule, from]) => `${from} ${rule}`)
         assert.strictEqual(run.status, found.length, run.stdout + run.stderr)
         return found.sort()
