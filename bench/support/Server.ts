@@ -66,8 +66,6 @@ const spawnServer = (options: ServerOptions, port: number): ChildProcess => {
   const file = (path: string) => `${compiled}/${path}.js`
   return Processes.spawnScript(file("src/main"), {
     role: "server",
-    // As `npm start` has it.
-    flags: ["--max-semi-space-size=32"],
     stdio: ["ignore", "pipe", "pipe", "ipc"],
     imports: [file("bench/support/preload")],
     env: {
