@@ -15,7 +15,7 @@ import * as EmbeddedPostgres from "./source/EmbeddedPostgres.ts"
 
 const embedded = Effect.gen(function*() {
   yield* Effect.logInfo("DATABASE_URL is not set: starting an embedded Postgres on .shapelog/postgres")
-  const { died, url } = yield* EmbeddedPostgres.start({ directory: ".shapelog/postgres", port: 54329 })
+  const { died, url } = yield* EmbeddedPostgres.start({ directory: ".shapelog/postgres", preferredPort: 54329 })
   yield* Demo.seed(url)
   return { url, died, table: Demo.DEMO_TABLE }
 })

@@ -34,6 +34,8 @@ export interface EmbeddedOptions {
   readonly directory: string
   /** TCP port on 127.0.0.1; absent or 0 takes a free one. */
   readonly port?: number | undefined
+  /** Without `port`: the one to take if it is free. */
+  readonly preferredPort?: number | undefined
   /** Further server settings, such as `fsync: "off"`. */
   readonly settings?: Readonly<Record<string, string>> | undefined
   /** A tree of binaries (`bin`, `lib`, `share`) other than the installed package's. */
@@ -216,15 +218,19 @@ const initialise = Effect.fnUntraced(function*(
 
 // --- Server process ---
 
-const freePort = io("start", "find a free port", () =>
+/** A port that can be listened on: `port`, or any for 0. */
+const probePort = (port: number): Promise<number> =>
   new Promise<number>((resolve, reject) => {
     const probe = createServer()
     probe.once("error", reject)
-    probe.listen(0, "127.0.0.1", () => {
+    probe.listen(port, "127.0.0.1", () => {
       const address = probe.address()
       probe.close(() => resolve(address !== null && typeof address === "object" ? address.port : 0))
     })
-  }))
+  })
+
+const freePort = (preferred: number) =>
+  io("start", "find a free port", () => probePort(preferred).catch(() => probePort(0)))
 
 const ended = (child: ChildProcess): boolean =>
   child.pid === undefined || child.exitCode !== null || child.signalCode !== null
@@ -356,7 +362,7 @@ const open = Effect.fnUntraced(function*(
 
   const orphansUntil = (yield* Clock.currentTimeMillis) + ORPHANS_MILLIS
   for (let attempt = 1;; attempt++) {
-    const port = options.port || (yield* freePort)
+    const port = options.port || (yield* freePort(options.preferredPort ?? 0))
     const exit = yield* Effect.exit(launch(binaries, data, user, port, options.settings ?? {}, log))
     if (Exit.isSuccess(exit)) {
       const url = Redacted.make(
