@@ -14,7 +14,7 @@ import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { HttpOptions } from "./HttpOptions.ts"
 import type * as LogFrame from "./LogFrame.ts"
-import type { ShapeResponse } from "./ShapeResponse.ts"
+import type { HttpRequest, ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
 /** The address can't be listened on. The operator changes the configuration or ends what holds the port. */
@@ -150,6 +150,16 @@ const make = Effect.gen(function*() {
 
   // --- Requests ---
 
+  /** A defect here would end the process: the request is left to the fiber that answers all others, which reports it. */
+  const unsafeAnswer = (request: HttpRequest): ShapeResponse | undefined => {
+    try {
+      return routes.unsafeHandle(request)
+    } catch (defect) {
+      runFork(Effect.logWarning("a request could not be answered in one turn", defect))
+      return undefined
+    }
+  }
+
   const serve = (req: Http.IncomingMessage, res: Http.ServerResponse) => {
     const target = req.url ?? "/"
     const start = target.charCodeAt(0) === 0x2f ? 0 : pathStart(target)
@@ -161,7 +171,7 @@ const make = Effect.gen(function*() {
       headers: req.headers
     }
     // Most reads are answered in this turn, without a fiber.
-    const quick = target.length > MAX_URL ? undefined : routes.unsafeHandle(request)
+    const quick = target.length > MAX_URL ? undefined : unsafeAnswer(request)
     const work = quick && unsafeSend(req, res, quick)
     if (quick && !work) return
     const fiber = runFork(

@@ -171,32 +171,34 @@ const make = Effect.gen(function*() {
   const awaitReady = (status: EngineStatus): Effect.Effect<boolean> =>
     status === "stopping" ? Effect.succeed(false) : starting.hold("ready", "active", engine.awaitActive)
 
-  /** The response to a read that is not live, if its body is in memory or not needed. */
-  const respond = (
+  /** A read's response with a body, or without one the 304 of a client that has it already. */
+  const reply = (
     request: HttpRequest,
     params: ShapeParams.ShapeParams,
     shape: ShapeInfo,
     slice: LogSlice,
-    offset: LogOffset.LogOffset
-  ): Response | undefined => {
-    const end = LogOffset.format(slice.end)
-    const etag = `"${shape.handle}:${LogOffset.format(offset)}:${end}"`
-    const isUnchanged = isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)
-    const ready = isUnchanged ? undefined : slice.body.ready
-    if (!isUnchanged && ready === undefined) return undefined
-    const headers = replies.logHeaders(request, cacheControl(params), {
+    etag: string,
+    body: LogFrame.ResponseBody | undefined,
+    cursor: number | undefined
+  ): Response => ({
+    status: body === undefined ? 304 : 200,
+    headers: replies.logHeaders(request, cacheControl(params), {
       handle: shape.handle,
-      offset: end,
+      offset: LogOffset.format(slice.end),
       etag,
       hasData: true,
       upToDate: slice.upToDate,
-      cursor: undefined,
-      schema: isUnchanged ? undefined : shape.schema
-    })
-    return ready === undefined
-      ? { status: 304, headers, body: LogFrame.none }
-      : { status: 200, headers, body: LogFrame.ofReady(ready, controlOf(params, slice)) }
-  }
+      cursor,
+      schema: body === undefined || params.live ? undefined : shape.schema
+    }),
+    body: body ?? LogFrame.none
+  })
+
+  const etagOf = (shape: ShapeInfo, offset: LogOffset.LogOffset, slice: LogSlice): string =>
+    `"${shape.handle}:${LogOffset.format(offset)}:${LogOffset.format(slice.end)}"`
+
+  const isUnchanged = (request: HttpRequest, etag: string): boolean =>
+    isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)
 
   const unsafeHandle = (request: HttpRequest): Response | undefined => {
     if ((request.method !== "GET" && request.method !== "HEAD") || Route.match(request.path) !== "shape") {
@@ -213,7 +215,12 @@ const make = Effect.gen(function*() {
     if (!found || (handle !== undefined && handle !== found.shape.handle) || isBeyondEnd(found.slice, offset)) {
       return undefined
     }
-    return respond(request, params, found.shape, found.slice, offset)
+    const { shape, slice } = found
+    const etag = etagOf(shape, offset, slice)
+    if (isUnchanged(request, etag)) return reply(request, params, shape, slice, etag, undefined, undefined)
+    const { ready } = slice.body
+    return ready &&
+      reply(request, params, shape, slice, etag, LogFrame.ofReady(ready, controlOf(params, slice)), undefined)
   }
 
   /** One generator for all of it, because its steps are what a request costs. */
@@ -243,23 +250,17 @@ const make = Effect.gen(function*() {
       }
     }
 
-    let end = LogOffset.format(slice.end)
-    let etag = `"${shape.handle}:${offsetText}:${end}"`
-    if (isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)) {
-      const headers = replies.logHeaders(request, cacheControl(params), {
-        handle: shape.handle,
-        offset: end,
-        etag,
-        hasData: true,
-        upToDate: slice.upToDate,
-        cursor: params.live ? yield* cursor(params) : undefined,
-        schema: undefined
-      })
-      return { status: 304, headers, body: LogFrame.none } satisfies Response
+    let etag = etagOf(shape, offset, slice)
+    if (isUnchanged(request, etag)) {
+      return reply(request, params, shape, slice, etag, undefined, params.live ? yield* cursor(params) : undefined)
     }
 
     if (params.live && isQuiet(slice, offset)) {
-      const woken = yield* held.hold("live", `${shape.handle}>${end}`, engine.awaitChange(shape.handle, slice.end))
+      const woken = yield* held.hold(
+        "live",
+        `${shape.handle}>${LogOffset.format(slice.end)}`,
+        engine.awaitChange(shape.handle, slice.end)
+      )
       slice = yield* engine.read(shape.handle, offset)
       if (isQuiet(slice, offset)) {
         const status = yield* engine.status
@@ -267,8 +268,7 @@ const make = Effect.gen(function*() {
           ? replies.unavailable(request, notReadyText[status], 10)
           : yield* withoutNews(request, params, shape, offsetText, slice.end, slice.lastSeenLsn)
       }
-      end = LogOffset.format(slice.end)
-      etag = `"${shape.handle}:${offsetText}:${end}"`
+      etag = etagOf(shape, offset, slice)
     }
 
     const control = controlOf(params, slice)
@@ -278,16 +278,7 @@ const make = Effect.gen(function*() {
       : params.live && LogFrame.isSmall(ready)
       ? liveBodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
       : LogFrame.ofReady(ready, control)
-    const headers = replies.logHeaders(request, cacheControl(params), {
-      handle: shape.handle,
-      offset: end,
-      etag,
-      hasData: true,
-      upToDate: slice.upToDate,
-      cursor: params.live ? yield* cursor(params) : undefined,
-      schema: params.live ? undefined : shape.schema
-    })
-    return { status: 200, headers, body } satisfies Response
+    return reply(request, params, shape, slice, etag, body, params.live ? yield* cursor(params) : undefined)
   })
 
   const health = (request: HttpRequest): Effect.Effect<Response> =>
