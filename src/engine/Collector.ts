@@ -53,15 +53,16 @@ export interface Collector {
   readonly missing: (marks: SnapshotMarks, since: Mark) => boolean
 }
 
-/** A point in the sequence of transactions. */
+/** The transactions that had gone through the router at one moment. */
 export interface Mark {
-  readonly count: number
-  /** The highest 32-bit xid so far, on its circle. */
+  /** The 32-bit xids of the latest ones, in no order. */
+  readonly recent: Uint32Array
+  /** The highest of all, on its circle. */
   readonly newest: number | undefined
 }
 
 /** How many transactions the collector remembers for `missing`. */
-const RECENT = 1 << 14
+const RECENT = 1 << 13
 
 interface MutableFragment extends Fragment {
   readonly changes: Array<RowChange>
@@ -115,16 +116,12 @@ export const make = (context: CollectorContext): Collector => {
     if (newest === undefined || ((xid - newest) | 0) > 0) newest = xid
   }
 
-  const missing = (marks: SnapshotMarks, since: Mark): boolean => {
+  const missing = (marks: SnapshotMarks, { newest, recent }: Mark): boolean => {
     const xmax = low(marks.xmax)
-    const isAhead = since.newest !== undefined && ((since.newest - xmax) | 0) >= 0
+    const isAhead = newest !== undefined && ((newest - xmax) | 0) >= 0
     if (!isAhead && marks.xip.length === 0) return false
     const inProgress = new Set(marks.xip.map(low))
-    for (let n = Math.max(0, count - RECENT); n < since.count; n++) {
-      const xid = recent[n % RECENT]!
-      if (inProgress.has(xid) || (isAhead && ((xid - xmax) | 0) >= 0)) return true
-    }
-    return false
+    return recent.some((xid) => inProgress.has(xid) || (isAhead && ((xid - xmax) | 0) >= 0))
   }
 
   // --- Taking in: synchronous ---
@@ -312,7 +309,7 @@ export const make = (context: CollectorContext): Collector => {
     }),
     lastSeen: () => lastSeen,
     arriving: () => arriving?.transaction.lsn,
-    mark: () => ({ count, newest }),
+    mark: () => ({ recent: recent.slice(0, count), newest }),
     missing,
     unsafeReset: (lsn) => {
       lastSeen = lsn

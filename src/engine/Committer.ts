@@ -175,7 +175,8 @@ export const make = Effect.fnUntraced(function*(
 
   // The last commit comes after everything that feeds the committer has ended; then what is visible is made durable.
   yield* Effect.addFinalizer(() =>
-    commitOnce.pipe(
+    // What was in flight when the loop ended, and what is pending behind it.
+    Effect.suspend(() => (inFlight ? Effect.zipRight(commitOnce, commitOnce) : commitOnce)).pipe(
       Effect.andThen(storage.flushed),
       // A finalizer can't be interrupted, nor what runs in it: without this the time limit would be waited past.
       Effect.interruptible,

@@ -266,10 +266,8 @@ export const acquire = Effect.fnUntraced(function*(
         entry.joined = true
         const before = early ?? []
         early = undefined
-        return Effect.forEach(before, (earlier) => {
-          if (earlier._tag === "Fragments") budget.release(earlier.bytes)
-          return handle(earlier)
-        }, { discard: true })
+        for (const earlier of before) if (earlier._tag === "Fragments") budget.release(earlier.bytes)
+        return Effect.forEach(before, handle, { discard: true })
       }
     }
   }

@@ -275,11 +275,11 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       taken.set(entry, taking)
       taking.addObserver(() => taken.delete(entry))
     }
-    yield* awaitRemovals
     if (entry.stale) {
       entry.schema = schemaOf(definition, table)
       entry.stale = false
     }
+    yield* awaitRemovals
     requests.set(request, entry)
     return entry
   })

@@ -1,6 +1,6 @@
 /**
- * The newest blocks of a snapshot that is being taken, for the readers who follow it: they need not fetch from the store
- * what has just been put there.
+ * The newest blocks of a snapshot that is being taken, for the readers who follow it: they need not fetch from the
+ * store what has just been put there.
  */
 
 /** Blocks that are kept: 6 MiB of full ones. */

@@ -298,6 +298,12 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
     const length = entry.snapshot._tag === "Complete" ? entry.snapshot.chunks[chunk] : undefined
     if (length !== undefined && length <= PIECE_BYTES) return smallBody(entry, chunk, length)
     let block = 0
+    let size = 0
+    const given = (bytes: Buffer) => {
+      block += 1
+      size += bytes.length
+      return split(bytes)
+    }
     const next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError> = Effect.suspend(() => {
       const state = entry.snapshot
       if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
@@ -306,16 +312,13 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
         return Effect.zipRight(entry.awaitSnapshotProgress(), next)
       }
       const recent = state._tag === "Running" ? state.recent.get(chunk, block) : undefined
-      if (recent) {
-        block += 1
-        return Effect.succeed(split(recent))
-      }
+      if (recent) return Effect.succeed(given(recent))
       return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
-        if (Option.isSome(bytes)) {
-          block += 1
-          return Effect.succeed(split(bytes.value))
-        }
-        return entry.removed ? Effect.fail(gone(entry)) : Effect.succeed(undefined)
+        if (Option.isSome(bytes)) return Effect.succeed(given(bytes.value))
+        // A chunk that has lost blocks must not be taken for whole.
+        return entry.removed || (length !== undefined && size !== length)
+          ? Effect.fail(gone(entry))
+          : Effect.succeed(undefined)
       })
     })
     return { pull: bodyOf(next), length, ready: undefined }

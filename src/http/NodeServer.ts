@@ -75,6 +75,8 @@ const make = Effect.gen(function*() {
    */
   const drained = (res: Http.ServerResponse) =>
     Effect.async<void>((resume) => {
+      // It may have drained since the look at its length.
+      if (!res.writableNeedDrain) return resume(Effect.void)
       const { socket } = res
       socket?.setTimeout(options.sendTimeoutMs)
       const onDrain = () => {
@@ -150,7 +152,9 @@ const make = Effect.gen(function*() {
 
   // --- Requests ---
 
-  /** A defect here would end the process: the request is left to the fiber that answers all others, which reports it. */
+  /**
+   * A defect here would end the process: the request is left to the fiber that answers all others, which reports it.
+   */
   const unsafeAnswer = (request: HttpRequest): ShapeResponse | undefined => {
     try {
       return routes.unsafeHandle(request)

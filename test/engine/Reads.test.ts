@@ -7,6 +7,7 @@ import * as LogBlock from "../../src/domain/LogBlock.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
 import * as BlockCache from "../../src/engine/BlockCache.ts"
 import { RecentBlocks } from "../../src/engine/RecentBlocks.ts"
+import { ShapeEntry } from "../../src/engine/ShapeCatalog.ts"
 import * as ShapeReader from "../../src/engine/ShapeReader.ts"
 import { makeParts, offer, transactions } from "../support/EngineParts.ts"
 import { bodyText } from "../support/EngineWorld.ts"
@@ -88,6 +89,28 @@ describe("a read in one turn", () => {
       const next = yield* Fiber.join(second)
       assert.notStrictEqual(next, first)
       assert.strictEqual(consumers.unsafeCurrent(entry), next)
+    }))
+})
+
+describe("a chunk of the snapshot", () => {
+  it.scoped("that has lost a block is not taken for whole", () =>
+    Effect.gen(function*() {
+      const { entry, reader, storage } = yield* makeParts()
+      const bytes = Buffer.alloc(40_000, 0x2c)
+      const put = (block: number) => ({ _tag: "PutSnapshotBlock" as const, shape: entry.id, chunk: 0, block, bytes })
+      const record = {
+        id: entry.id,
+        handle: entry.handle,
+        definition: entry.definition,
+        snapshot: { marks: { xmin: 1n, xmax: 1n, xip: [], lsn: 0n }, chunks: [80_000] }
+      }
+      yield* storage.commit({ ops: [{ _tag: "PutShape", record }, put(0)] })
+      const damaged = new ShapeEntry(record, undefined, entry.projection, "{}")
+      const slice = yield* reader.read(damaged, LogOffset.beforeAll)
+      assert.strictEqual((yield* Effect.flip(bodyText(slice.body)))._tag, "ShapeGone")
+      yield* storage.commit({ ops: [put(1)] })
+      const whole = yield* reader.read(damaged, LogOffset.beforeAll)
+      assert.strictEqual((yield* bodyText(whole.body)).length, 80_000)
     }))
 })
 
