@@ -66,12 +66,6 @@ export class RowChange {
   }
 }
 
-/**
- * How often a change has been encoded since the process began: stays far below the number of entries when shapes share
- * encodings.
- */
-export const counters = { encodings: 0 }
-
 const bindings = new WeakMap<Relation, Map<Projection, Binding>>()
 let lastRelation: Relation | undefined
 let lastProjection: Projection | undefined
@@ -104,7 +98,6 @@ const encode = (
   projection: Projection,
   action: Action
 ): EncodedChange | undefined => {
-  counters.encodings += 1
   const binding = bindingOf(projection, message.relation)
   const position = { lsn: transaction.lsnText, op, xid: transaction.xid }
   switch (message._tag) {

@@ -48,8 +48,6 @@ export interface Committer {
   readonly boundary: Effect.Semaphore
   /** Called with each position that has become durable. */
   readonly onDurable: (listener: ((endLsn: Lsn.Lsn) => void) | undefined) => void
-  /** False while the store refuses commits. */
-  readonly healthy: () => boolean
 }
 
 export interface CommitterOptions {
@@ -84,7 +82,6 @@ export const make = Effect.fnUntraced(function*(
   let position = initial
   let positionDirty = false
   let unfinished = false
-  let healthy = true
   let committed = initial?.endLsn
   let listener: ((endLsn: Lsn.Lsn) => void) | undefined
   let inFlight: ReturnType<typeof cut> | undefined
@@ -124,7 +121,6 @@ export const make = Effect.fnUntraced(function*(
 
   const finish = (taken: ReturnType<typeof cut>) => {
     inFlight = undefined
-    healthy = true
     budget.release(taken.bytes)
     for (const done of taken.dones) done()
     if (taken.applied) {
@@ -140,10 +136,7 @@ export const make = Effect.fnUntraced(function*(
     const taken = inFlight ?? (yield* boundary.withPermits(1)(Effect.sync(() => inFlight = cut())))
     if (taken.commit.ops.length > 0 || taken.applied) {
       yield* storage.commit(taken.commit).pipe(
-        Effect.tapError((error) => {
-          healthy = false
-          return Effect.logError("the store refused a commit; it is tried again", error)
-        }),
+        Effect.tapError((error) => Effect.logError("the store refused a commit; it is tried again", error)),
         Effect.retry(retryCommit),
         Effect.orDie
       )
@@ -226,7 +219,6 @@ export const make = Effect.fnUntraced(function*(
     },
     onDurable: (next) => {
       listener = next
-    },
-    healthy: () => healthy
+    }
   }
 })

@@ -8,16 +8,10 @@ import { quote, quoteLiteral } from "../domain/Identifier.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import * as PgSnapshot from "../domain/PgSnapshot.ts"
 import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
+import type { CopyRows } from "../domain/SnapshotEncoder.ts"
 import * as CopyWire from "./CopyWire.ts"
 import { Database, DISPLAY_SETTINGS } from "./Database.ts"
 import * as PgCancel from "./PgCancel.ts"
-
-/** Rows of COPY text: row `i` is `bytes[rows[2i] .. rows[2i + 1])`, its final newline included. */
-export interface CopyRows {
-  readonly bytes: Buffer
-  readonly rows: Int32Array
-  readonly count: number
-}
 
 export interface SnapshotRows {
   readonly marks: SnapshotMarks
