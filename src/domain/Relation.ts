@@ -45,6 +45,8 @@ export interface ColumnInfo {
   readonly keyIndex: number | undefined
   /** False when the column's collation calls texts equal that differ bytewise. */
   readonly deterministic: boolean
+  /** Oid of the column's collation (`attcollation`), 0 when its type has none. */
+  readonly collation: number
 }
 
 /** A table or partitioned table as the catalog describes it. */

@@ -68,7 +68,8 @@ SELECT json_build_object(
       'notNull', a.attnotnull,
       'generated', CASE a.attgenerated WHEN 's' THEN 'stored' WHEN 'v' THEN 'virtual' ELSE 'none' END,
       'keyIndex', (SELECT k FROM generate_series(0, i.indnkeyatts - 1) AS k WHERE i.indkey[k] = a.attnum),
-      'deterministic', coalesce(co.collisdeterministic, true)
+      'deterministic', coalesce(co.collisdeterministic, true),
+      'collation', a.attcollation::int8
     ) ORDER BY a.attnum)
     FROM pg_catalog.pg_attribute a
     JOIN pg_catalog.pg_type t ON t.oid = a.atttypid
@@ -118,7 +119,8 @@ const Info = Schema.parseJson(Schema.Struct({
     notNull: Schema.Boolean,
     generated: Schema.Literal("none", "stored", "virtual"),
     keyIndex: optional(Schema.Number),
-    deterministic: Schema.Boolean
+    deterministic: Schema.Boolean,
+    collation: Schema.Number
   })),
   partitions: Schema.Array(Schema.Number),
   ancestors: Schema.Array(Schema.Number)

@@ -87,7 +87,8 @@ describe("Catalog", () => {
             notNull: true,
             generated: "none",
             keyIndex: 0,
-            deterministic: true
+            deterministic: true,
+            collation: 0
           })
           assert.isUndefined(table.columns.find(({ name }) => name.includes("gone") || name.includes("dropped")))
           assert.strictEqual(column(table, "s").position, 3)
@@ -115,6 +116,12 @@ describe("Catalog", () => {
           assert.strictEqual(column(table, "at").typeModifier, 3)
           assert.isFalse(column(table, "loose").deterministic)
           assert.isTrue(column(table, "s").deterministic)
+          const [loose] = yield* db.query("SELECT oid FROM pg_collation WHERE collname = 'loose'")
+          assert.strictEqual(column(table, "loose").collation, Number(loose!.oid))
+          assert.strictEqual(column(table, "s").collation, 100)
+          assert.strictEqual(column(table, "nm").collation, 950)
+          assert.strictEqual(column(table, "a").collation, 0)
+          assert.strictEqual(column(table, "aa").collation, 100)
           assert.strictEqual(column(table, "double").generated, "stored")
         })
     ))

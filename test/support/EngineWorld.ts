@@ -54,7 +54,8 @@ const column = (name: string, i: number, typeOid = 25, typeName = "text"): Colum
   notNull: i === 0,
   generated: "none",
   keyIndex: i === 0 ? 0 : undefined,
-  deterministic: true
+  deterministic: true,
+  collation: typeOid === 25 ? 100 : 0
 })
 
 /** A table whose first column is its primary key; all columns are text. */

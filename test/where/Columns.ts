@@ -25,6 +25,8 @@ export const column = (
   generated: "none",
   keyIndex: undefined,
   deterministic: true,
+  // text, bpchar, varchar and text[]
+  collation: [25, 1042, 1043, 1009].includes(typeOid) ? 100 : 0,
   ...rest
 })
 
@@ -42,7 +44,8 @@ export const columnsOf = (db: Queryable, table: string) =>
     db.query(
       `SELECT a.attname AS name, a.attnum AS position, a.atttypid AS oid, t.typname AS type, n.nspname AS schema, t.typtype AS kind,
          e.typname AS element, a.attndims AS dims, a.atttypmod AS modifier,
-         a.attnotnull AS "notNull", coalesce(c.collisdeterministic, true) AS deterministic
+         a.attnotnull AS "notNull", coalesce(c.collisdeterministic, true) AS deterministic,
+         a.attcollation AS collation
        FROM pg_attribute a
        JOIN pg_type t ON t.oid = a.atttypid
        JOIN pg_namespace n ON n.oid = t.typnamespace
@@ -61,7 +64,8 @@ export const columnsOf = (db: Queryable, table: string) =>
           dimensions: Number(row.dims),
           typeModifier: Number(row.modifier),
           notNull: row.notNull === "t",
-          deterministic: row.deterministic === "t"
+          deterministic: row.deterministic === "t",
+          collation: Number(row.collation)
         })
       )
   )
