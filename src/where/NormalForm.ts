@@ -3,6 +3,7 @@
  * are once they have been brought to one form.
  */
 import type { ColumnInfo } from "../domain/Relation.ts"
+import type { SqlType } from "../domain/SqlCatalog.ts"
 
 const NUMERIC = 1700
 const BPCHAR = 1042
@@ -60,7 +61,7 @@ const POINT = 0x2e
 const ZERO = 0x30
 
 /** The part of a value's text that stands for it among equal values of its type. */
-export interface NormalForm {
+export interface Part {
   readonly start: (bytes: Uint8Array, start: number, end: number) => number
   readonly end: (bytes: Uint8Array, start: number, end: number) => number
 }
@@ -69,14 +70,14 @@ const unchangedStart = (_bytes: Uint8Array, start: number): number => start
 const unchangedEnd = (_bytes: Uint8Array, _start: number, end: number): number => end
 
 /** `-0` is `0`. */
-const float: NormalForm = {
+const float: Part = {
   start: (bytes, start, end) =>
     end - start === 2 && bytes[start] === MINUS && bytes[start + 1] === ZERO ? start + 1 : start,
   end: unchangedEnd
 }
 
 /** `1.50` is `1.5`, `2.0` is `2`. */
-const numeric: NormalForm = {
+const numeric: Part = {
   start: unchangedStart,
   end: (bytes, start, end) => {
     let point = start
@@ -89,7 +90,7 @@ const numeric: NormalForm = {
 }
 
 /** Trailing blanks of `char(n)` do not count. */
-const bpchar: NormalForm = {
+const bpchar: Part = {
   start: unchangedStart,
   end: (bytes, start, end) => {
     let last = end
@@ -98,7 +99,7 @@ const bpchar: NormalForm = {
   }
 }
 
-const forms: ReadonlyMap<number, NormalForm> = new Map([
+const forms: ReadonlyMap<number, Part> = new Map([
   [NUMERIC, numeric],
   [BPCHAR, bpchar],
   [FLOAT4, float],
@@ -106,7 +107,7 @@ const forms: ReadonlyMap<number, NormalForm> = new Map([
 ])
 
 /** The normal form of a type's texts; `undefined` when every text is normal. */
-export const normalForm = (typeOid: number): NormalForm | undefined => forms.get(typeOid)
+export const normalForm = (typeOid: number): Part | undefined => forms.get(typeOid)
 
 /** A value's text in the form that all equal values of its type share. */
 export const equalityKey = (typeOid: number, text: string): string => {
@@ -114,4 +115,18 @@ export const equalityKey = (typeOid: number, text: string): string => {
   if (form === undefined) return text
   const bytes = Buffer.from(text)
   return bytes.toString("utf8", form.start(bytes, 0, bytes.length), form.end(bytes, 0, bytes.length))
+}
+
+/** How equal values of a type are recognised by their texts: they are the same, or a part of them is. */
+export type NormalForm = Part | "exact"
+
+/** The type behind domains. */
+const baseOf = (type: SqlType): SqlType => type.base === undefined ? type : baseOf(type.base)
+
+const isExact = (type: SqlType): boolean => type.kind === "e" || (type.schema === "pg_catalog" && exact.has(type.name))
+
+/** The normal form of a type; `undefined` when equal values can't be recognised by their texts. */
+export const normalFormOf = (type: SqlType): NormalForm | undefined => {
+  const base = baseOf(type)
+  return isExact(base.element ?? base) ? "exact" : forms.get(base.oid)
 }
