@@ -5,16 +5,11 @@
 import { Effect, Either } from "effect"
 import type { Node, ParseResult, SelectStmt } from "libpg-query"
 import instantiate, { type PgQuery } from "libpg-query/wasm/libpg-query.js"
+import { excess } from "./Excess.ts"
 import { at, PREFIX } from "./Location.ts"
 
 /** Longest clause, in bytes of UTF-8. */
 export const MAX_BYTES = 65_536
-
-/**
- * Operators longer than Postgres has them. Its scanner takes time in the square of the length of a run of operator
- * characters, comments included: seconds for one as long as a clause may be.
- */
-const longOperator = /[-~!@#^&|`?+*/%<>=]{64}/
 
 /** Longest message of the parser that is passed on whole: it may quote the rest of the clause. */
 const MAX_MESSAGE = 500
@@ -51,9 +46,9 @@ const parseSql = (pg: PgQuery, sql: string): Parsed => {
 }
 
 /**
- * The instance all clauses are parsed with. A clause with thousands of nested operators overflows its stack, which
- * leaves memory behind and, after some forty times, breaks it for good: so one that has thrown is dropped, and the next
- * clause makes another (7 ms).
+ * The instance all clauses are parsed with. One whose stack has overflowed keeps memory and, after some forty times, is
+ * broken for good: so one that has thrown is dropped, and the next clause makes another (7 ms). Clauses that could do
+ * that are refused before (`Excess`), unless the caller's own stack is nearly full.
  */
 let current: Promise<PgQuery> | undefined
 
@@ -99,9 +94,7 @@ export const parse = Effect.fnUntraced(function*(clause: string) {
   // A C string ends there: what follows would be ignored.
   const nul = clause.indexOf("\0")
   if (nul >= 0) return yield* Effect.fail(at(nul, "null byte in where clause"))
-  const operator = longOperator.exec(clause)
-  if (operator !== null) {
-    return yield* Effect.fail(at(operator.index, "operator too long (texts that look like one go into a parameter)"))
-  }
+  const problem = excess(clause)
+  if (problem !== undefined) return yield* Effect.fail(problem)
   return yield* condition(yield* parseStatement(PREFIX + clause))
 })
