@@ -1,0 +1,224 @@
+/**
+ * Parts of dates, times, timestamps and intervals: `extract` (numeric, with the scale that Postgres gives each field) and
+ * `date_part` (the same as float8). Fields have their full names, in singular or plural; Postgres knows more.
+ */
+import { type Builtin, type Builtins, type Interval, type Numeric, type TimeTz, unsure, type Value } from "../Value.ts"
+import {
+  civilOf,
+  dayOf,
+  dayOfStamp,
+  EPOCH_DAYS,
+  isoWeek,
+  isoWeekday,
+  isoYear,
+  MICROS_PER_DAY,
+  MICROS_PER_HOUR,
+  MICROS_PER_MINUTE,
+  MICROS_PER_SECOND,
+  type Stamp,
+  timeOfStamp
+} from "../values/Calendar.ts"
+import * as Numbers from "../values/Numeric.ts"
+
+const SECONDS_PER_DAY = 86_400
+
+const SINGULAR: Readonly<Record<string, string>> = {
+  microseconds: "microsecond",
+  milliseconds: "millisecond",
+  seconds: "second",
+  minutes: "minute",
+  hours: "hour",
+  days: "day",
+  weeks: "week",
+  months: "month",
+  years: "year",
+  decades: "decade",
+  centuries: "century",
+  millennia: "millennium"
+}
+
+/** In singular and lower case. */
+export const fieldOf = (name: string): string => {
+  const lower = name.toLowerCase()
+  return SINGULAR[lower] ?? lower
+}
+
+/** A whole number, or one of microseconds in a unit with so many places. */
+type Part = number | { readonly micros: bigint; readonly places: number }
+
+const scaledMicros = (micros: number, places: number): Part => ({ micros: BigInt(micros), places })
+
+/** Rounds towards minus infinity: 1 to 100 are one century, 1 BC to 100 BC are the one before. */
+const century = (year: number, length: number): number =>
+  year > 0 ? Math.trunc((year + length - 1) / length) : 0 - Math.trunc((length - year) / length)
+
+/** No year 0 in what is shown. */
+const shownYear = (year: number): number => year > 0 ? year : year - 1
+
+const datePart = (field: string, day: number): number => {
+  const { month, year, ...civil } = civilOf(day)
+  switch (field) {
+    case "day":
+      return civil.day
+    case "month":
+      return month
+    case "quarter":
+      return Math.floor((month - 1) / 3) + 1
+    case "year":
+      return shownYear(year)
+    case "decade":
+      return Math.floor(year / 10) + 0
+    case "century":
+      return century(year, 100)
+    case "millennium":
+      return century(year, 1000)
+    case "week":
+      return isoWeek(day)
+    case "isoyear":
+      return shownYear(isoYear(day))
+    case "dow":
+      return isoWeekday(day) % 7
+    case "isodow":
+      return isoWeekday(day)
+    case "doy":
+      return day - dayOf(year, 1, 1) + 1
+    default:
+      return unsure()
+  }
+}
+
+/** Of the time of day, or of an interval's time, whose hours are not limited and whose parts may be negative. */
+const timePart = (field: string, micros: number): Part | undefined => {
+  switch (field) {
+    case "microsecond":
+      return micros % MICROS_PER_MINUTE
+    case "millisecond":
+      return scaledMicros(micros % MICROS_PER_MINUTE, 3)
+    case "second":
+      return scaledMicros(micros % MICROS_PER_MINUTE, 6)
+    case "minute":
+      return Math.trunc(micros / MICROS_PER_MINUTE) % 60
+    case "hour":
+      return Math.trunc(micros / MICROS_PER_HOUR)
+    default:
+      return undefined
+  }
+}
+
+const ENDLESS = new Set(["year", "decade", "century", "millennium", "isoyear", "epoch"])
+const RECURRING = new Set([
+  ..."microsecond millisecond second minute hour".split(" "),
+  ..."day month quarter week dow isodow doy".split(" ")
+])
+const TIMES = new Set(["microsecond", "millisecond", "second", "minute", "hour"])
+
+/** Of an infinite date or timestamp: infinite when the field only ever grows, NULL when it comes round. */
+const endlessPart = (field: string, value: Stamp): number | null => {
+  if (ENDLESS.has(field)) return Number(value)
+  return RECURRING.has(field) ? null : unsure()
+}
+
+const stampPart = (field: string, stamp: Stamp): Part | null => {
+  if (stamp === Infinity || stamp === -Infinity) return endlessPart(field, stamp)
+  if (field === "epoch") {
+    return { micros: BigInt(stamp) + BigInt(EPOCH_DAYS) * BigInt(MICROS_PER_DAY), places: 6 }
+  }
+  return timePart(field, timeOfStamp(stamp)) ?? datePart(field, dayOfStamp(stamp))
+}
+
+const dayPart = (field: string, day: number): Part | null => {
+  // A date has no time: an error, even of an infinite one.
+  if (TIMES.has(field)) unsure()
+  if (day === Infinity || day === -Infinity) return endlessPart(field, day)
+  return field === "epoch" ? (day + EPOCH_DAYS) * SECONDS_PER_DAY : datePart(field, day)
+}
+
+const clockPart = (field: string, micros: number, zone: number): Part =>
+  field === "epoch"
+    ? scaledMicros(micros + zone * MICROS_PER_SECOND, 6)
+    : timePart(field, micros) ?? unsure()
+
+const intervalPart = (field: string, { days, micros, months }: Interval): Part => {
+  const year = Math.trunc(months / 12)
+  switch (field) {
+    case "year":
+      return year
+    case "decade":
+      return Math.trunc(year / 10)
+    case "century":
+      return Math.trunc(year / 100)
+    case "millennium":
+      return Math.trunc(year / 1000)
+    case "month":
+      return months % 12
+    case "quarter":
+      // Of negative ones, versions differ.
+      return months < 0 ? unsure() : Math.trunc(months % 12 / 3) + 1
+    case "day":
+      return days
+    case "epoch": {
+      // A year has 365.25 days, a month 30.
+      const quarterDays = 1461 * year + 120 * (months % 12) + 4 * days
+      return { micros: BigInt(quarterDays) * BigInt(MICROS_PER_DAY / 4) + BigInt(micros), places: 6 }
+    }
+    default:
+      return timePart(field, micros) ?? unsure()
+  }
+}
+
+const asNumeric = (part: Part | null): Numeric | null => {
+  if (part === null) return null
+  if (typeof part !== "number") return Numbers.numeric(part.micros, part.places)
+  if (Number.isFinite(part)) return Numbers.numeric(BigInt(part), 0)
+  return part > 0 ? Numbers.INFINITY : Numbers.NEGATIVE_INFINITY
+}
+
+const UNITS: Readonly<Record<number, number>> = { 3: 1000, 6: MICROS_PER_SECOND }
+
+/** One division of whole numbers that a double holds. */
+const quotient = (micros: bigint, places: number): number => {
+  const number = Number(micros)
+  return Number.isSafeInteger(number) ? number / (UNITS[places] ?? unsure()) : unsure()
+}
+
+const asFloat = (part: Part | null): number | null => {
+  if (part === null) return null
+  if (typeof part === "number") return part + 0
+  return quotient(part.micros, part.places)
+}
+
+type Source = (field: string, value: Value) => Part | null
+
+const dates: Source = (field, value) => dayPart(field, value as number)
+const stamps: Source = (field, value) => stampPart(field, value as Stamp)
+const times: Source = (field, value) => clockPart(field, value as number, 0)
+const timesWithZone: Source = (field, value) => clockPart(field, (value as TimeTz).micros, (value as TimeTz).zone)
+const intervals: Source = (field, value) => intervalPart(field, value as Interval)
+
+const field = (source: Source, result: (part: Part | null) => Value): Builtin => ({ constants: [name] }) => {
+  if (typeof name === "string") {
+    const known = fieldOf(name)
+    return (_, value) => result(source(known, value))
+  }
+  return (name, value) => result(source(fieldOf(name as string), value))
+}
+
+/** Sums that are not one division of whole numbers are rounded more than once by Postgres. */
+const floatOfInterval = (part: Part | null): number | null =>
+  typeof part === "object" && part !== null && part.places === 6 ? intervalSeconds(part.micros) : asFloat(part)
+
+const intervalSeconds = (micros: bigint): number => quotient(micros, 6)
+
+export const temporalFields: Builtins = {
+  extract_date: field(dates, asNumeric),
+  extract_timestamp: field(stamps, asNumeric),
+  extract_timestamptz: field(stamps, asNumeric),
+  extract_time: field(times, asNumeric),
+  extract_timetz: field(timesWithZone, asNumeric),
+  extract_interval: field(intervals, asNumeric),
+  timestamp_part: field(stamps, asFloat),
+  timestamptz_part: field(stamps, asFloat),
+  time_part: field(times, asFloat),
+  timetz_part: field(timesWithZone, asFloat),
+  interval_part: field(intervals, floatOfInterval)
+}
