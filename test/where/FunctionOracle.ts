@@ -18,6 +18,8 @@ export interface Group {
   readonly samples: Readonly<Record<string, ReadonlyArray<string>>>
   /** Types that `anyelement`, `anyarray`, `anyenum` and the like stand for. Arrays need samples too, as `int4[]`. */
   readonly elements?: ReadonlyArray<string>
+  /** Of an element type: its range and multirange types, which `anyrange` and `anymultirange` then stand for. */
+  readonly ranges?: Readonly<Record<string, readonly [string, string]>>
   /** Collations to call under, as in SQL; `"C"` when there are none. */
   readonly collations?: ReadonlyArray<Collation>
   /** The most calls of one signature. */
@@ -81,9 +83,12 @@ const loadTypes = (db: Postgres.Queryable) =>
 const POLYMORPHIC = /^any(compatible)?(element|nonarray|enum|array|range|multirange)?$/
 
 /** What a polymorphic type is when its element is `element`. */
-const actual = (display: string, element: string): string => {
+const actual = (display: string, element: string, ranges: Group["ranges"]): string => {
   const match = POLYMORPHIC.exec(display)
-  return match === null || display === "any" ? display : match[2] === "array" ? `${element}[]` : element
+  if (match === null || display === "any") return display
+  if (match[2] === "range") return ranges?.[element]?.[0] ?? display
+  if (match[2] === "multirange") return ranges?.[element]?.[1] ?? display
+  return match[2] === "array" ? `${element}[]` : element
 }
 
 /** As a cast names it: `character` alone would be one character long. */
@@ -173,7 +178,7 @@ export const check = (group: Group, codecOf: (type: SqlType) => Codec | undefine
     }
 
     const rows = yield* db.query(
-      `SELECT p.oid, nspname, proname, prosrc, proisstrict, proretset, prorettype::regtype::text AS result,
+      `SELECT p.oid, nspname, proname, prosrc, proisstrict, proretset, provariadic, prorettype::regtype::text AS result,
          to_json(ARRAY(SELECT t::regtype::text FROM unnest(proargtypes::oid[]) t)) AS args
        FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
        WHERE prolang = (SELECT oid FROM pg_language WHERE lanname = 'internal') AND prosrc = ANY($1::text[])`,
@@ -185,7 +190,7 @@ export const check = (group: Group, codecOf: (type: SqlType) => Codec | undefine
       const polymorphic = declared.some((arg) => POLYMORPHIC.test(arg))
       const collations = group.collations ?? [C]
       for (const element of polymorphic ? group.elements ?? [] : [""]) {
-        const args = declared.map((arg) => actual(arg, element))
+        const args = declared.map((arg) => actual(arg, element, group.ranges))
         if (args.some((arg) => !samples.has(arg))) continue
         const collatable = args.findIndex((arg) => types.get(arg)!.collation !== 0)
         for (const collation of collatable < 0 ? [undefined] : collations) {
@@ -199,7 +204,7 @@ export const check = (group: Group, codecOf: (type: SqlType) => Codec | undefine
               strict
             },
             args: args.map((arg) => types.get(arg)!),
-            result: types.get(actual(row.result!, element))!,
+            result: types.get(actual(row.result!, element, group.ranges))!,
             collation
           }
           const collate = collation === undefined ? "" : ` COLLATE ${quote(collation.name)}`
@@ -211,7 +216,9 @@ export const check = (group: Group, codecOf: (type: SqlType) => Codec | undefine
             )
           ) {
             const list = values.map((text, i) =>
-              `${text === null ? "NULL" : quoteLiteral(text)}::${castable(args[i]!)}${i === collatable ? collate : ""}`
+              `${row.provariadic !== "0" && i === args.length - 1 ? "VARIADIC " : ""}${
+                text === null ? "NULL" : quoteLiteral(text)
+              }::${castable(args[i]!)}${i === collatable ? collate : ""}`
             )
             cases.push({ signature, values, sql: `pg_catalog.${quote(row.proname!)}(${list.join(", ")})` })
           }
