@@ -29,7 +29,7 @@ export interface ConstantEvaluation {
   ) => Effect.Effect<Either.Either<void, string>, DatabaseUnavailable>
 }
 
-const STATEMENT_MILLIS = 2000
+export const STATEMENT_MILLIS = 2000
 /** One slow clause alone doesn't hold up the others. */
 const SESSIONS = 2
 /** Largest output of one constant. */
@@ -58,11 +58,13 @@ const chunksOf = <A>(all: ReadonlyArray<A>, size: number): Array<ReadonlyArray<A
   Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size))
 
 /** Connects when it is first asked. */
-export const make: Effect.Effect<ConstantEvaluation, never, Database | Scope.Scope> = Effect.gen(function*() {
+export const make = Effect.fnUntraced(function*(
+  statementMillis: number
+): Effect.fn.Return<ConstantEvaluation, never, Database | Scope.Scope> {
   const sessions = yield* ReadOnlySessions.make({
     operation: "evaluating constants",
     max: SESSIONS,
-    statementMillis: STATEMENT_MILLIS
+    statementMillis
   })
 
   const evaluateTogether = (expressions: ReadonlyArray<string>) =>
