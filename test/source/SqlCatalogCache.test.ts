@@ -26,6 +26,7 @@ describe("SqlCatalogCache", () => {
       assert.strictEqual(yield* get, 2)
       yield* TestClock.adjust("1 millis")
       assert.strictEqual(yield* get, 3)
+      yield* TestClock.adjust("1 hour")
       assert.strictEqual(yield* get, 3)
     }))
 
