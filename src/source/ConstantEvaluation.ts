@@ -44,8 +44,9 @@ const TOO_LARGE = `constant is larger than ${MAX_BYTES} bytes`
  * has each expression evaluated once, and gives one value of one that returns a set.
  */
 const select = (expression: string, i: number): string =>
-  `SELECT ${i}, num_nulls(v), octet_length(t), CASE WHEN octet_length(t) <= ${MAX_BYTES} THEN t END FROM (`
-  + `SELECT v, concat(v) AS t FROM (SELECT (${expression}) AS v LIMIT 1) AS value LIMIT 1) AS output`
+  `SELECT ${i}, pg_catalog.num_nulls(v), size, CASE WHEN size <= ${MAX_BYTES} THEN t END FROM (`
+  + "SELECT v, t, pg_catalog.octet_length(t) AS size FROM ("
+  + `SELECT v, pg_catalog.concat(v) AS t FROM (SELECT (${expression}) AS v LIMIT 1) AS value LIMIT 1) AS output) AS sized`
 
 const valueOf = (row: ReadonlyArray<string | null> | undefined): Value => {
   if (row === undefined) return Either.left("expression has no value")
