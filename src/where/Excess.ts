@@ -12,7 +12,7 @@ import { at } from "./Location.ts"
  */
 const MAX_WEIGHT = 2000
 
-/** Most names and operators; a list of constants may be as long as the clause. */
+/** Most names, operators and constants: a list of constants of three characters may be as long as the clause. */
 const MAX_WORDS = 20_000
 
 /** No operator is longer. The parser's scanner takes time in the square of the length of a run of their characters. */
@@ -104,7 +104,9 @@ class Scanner {
       const problem = this.token()
       if (problem !== undefined) return at(start, problem)
       if (this.level.weight > MAX_WEIGHT) return at(start, "the clause is nested too deeply")
-      if (this.words > MAX_WORDS) return at(start, `the clause has more than ${MAX_WORDS} names and operators`)
+      if (this.words > MAX_WORDS) {
+        return at(start, `the clause has more than ${MAX_WORDS} names, operators and constants`)
+      }
     }
     return undefined
   }
@@ -121,11 +123,16 @@ class Scanner {
     this.escapes = false
     this.qualified = code === DOT
     if (kind === LETTER) this.word(qualified)
-    else if (kind === DIGIT) this.skip(DIGIT | LETTER)
-    else if (code === QUOTE) this.text(escapes)
-    else if (code === DOLLAR) this.dollar()
+    else if (kind === DIGIT || code === QUOTE || code === DOLLAR) this.constant(code, escapes)
     else return this.other(code, kind)
     return undefined
+  }
+
+  private constant(code: number, escapes: boolean): void {
+    this.words++
+    if (code === QUOTE) this.text(escapes)
+    else if (code === DOLLAR) this.dollar()
+    else this.skip(DIGIT | LETTER)
   }
 
   private skip(kinds: number): void {
@@ -240,11 +247,11 @@ class Scanner {
     if (deepening.has(word)) this.level.kept++
   }
 
-  /** Doubled quotes are two texts, which is all the same here. */
   private text(escapes: boolean): void {
     const { clause } = this
     if (!escapes) {
-      this.position = after(clause, "'", this.position + 1)
+      do this.position = after(clause, "'", this.position + 1)
+      while (clause.charCodeAt(this.position) === QUOTE)
       return
     }
     this.escapes = true
