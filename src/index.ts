@@ -16,6 +16,7 @@ import { Database } from "./source/Database.ts"
 import * as Pools from "./source/Pools.ts"
 import * as Publication from "./source/Publication.ts"
 import * as ReplicationStream from "./source/ReplicationStream.ts"
+import * as RowEvaluation from "./source/RowEvaluation.ts"
 import * as SnapshotQuery from "./source/SnapshotQuery.ts"
 import type { ShapeStorage } from "./storage/ShapeStorage.ts"
 import * as ShapeStorageLmdb from "./storage/ShapeStorageLmdb.ts"
@@ -25,7 +26,7 @@ export * as LogOffset from "./domain/LogOffset.ts"
 export * as Lsn from "./domain/Lsn.ts"
 export type { ShapeDefinition, ShapeRequest } from "./domain/ShapeDefinition.ts"
 export { EngineFailure } from "./engine/Engine.ts"
-export { type LogBody, type LogSlice, ShapeEngine, type ShapeInfo } from "./engine/ShapeEngine.ts"
+export { type LogBody, type LogSlice, type ShapeDescription, ShapeEngine, type ShapeInfo } from "./engine/ShapeEngine.ts"
 export { HttpOptions } from "./http/HttpOptions.ts"
 export { NodeServer } from "./http/NodeServer.ts"
 export { ShapeRoutes } from "./http/ShapeRoutes.ts"
@@ -58,6 +59,7 @@ export const layerEngine = (
     Catalog.layer,
     Publication.layer({ manual: options.manualTablePublishing ?? false }),
     ReplicationStream.layer,
+    RowEvaluation.layer,
     SnapshotQuery.layer
   )
   const engine = Layer.unwrapEffect(
