@@ -1,11 +1,15 @@
 /**
  * What the database's catalog says of tables, cached until somebody has reason to doubt it.
  */
-import { Context, Deferred, Effect, FiberId, Layer, Option, Schema } from "effect"
+import { Context, Deferred, Effect, type Either, FiberId, Layer, Option, Schema } from "effect"
 import pg from "pg"
 import { DatabaseUnavailable } from "../domain/Errors.ts"
 import type { TableInfo } from "../domain/Relation.ts"
+import type { SqlCatalog } from "../domain/SqlCatalog.ts"
+import * as ConstantEvaluation from "./ConstantEvaluation.ts"
 import { Database } from "./Database.ts"
+import * as SqlCatalogCache from "./SqlCatalogCache.ts"
+import { decode as decodeSql, SELECT_SQL_CATALOG } from "./SqlCatalogQuery.ts"
 
 /** The text is not a value of the type. */
 export class InvalidLiteral
@@ -40,6 +44,29 @@ export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
     typeModifier: number,
     text: string
   ) => Effect.Effect<string, InvalidLiteral | DatabaseUnavailable>
+  /** The database's types, operators, functions, casts and collations. Cached; concurrent questions share one query. */
+  readonly sql: Effect.Effect<SqlCatalog, DatabaseUnavailable>
+  /**
+   * The next `sql` asks the database, unless it was asked within the last two seconds: until then it stays what it was.
+   */
+  readonly forgetSql: Effect.Effect<void>
+  /**
+   * The values of constant SQL expressions, printed by us, in the output form of their types under the display settings;
+   * `null` for NULL. One round trip when none fails. Left is Postgres's message for the expression, or ours for a value
+   * of more than 1 MB. What takes more than two seconds is cancelled, and so is refused.
+   */
+  readonly evaluate: (
+    expressions: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<Either.Either<string | null, string>>, DatabaseUnavailable>
+  /**
+   * Whether Postgres accepts a condition, printed by us, on the rows of a table. Its constant parts are evaluated, rows
+   * are not read. Left is Postgres's message.
+   */
+  readonly check: (
+    schema: string,
+    table: string,
+    sql: string
+  ) => Effect.Effect<Either.Either<void, string>, DatabaseUnavailable>
 }>() {}
 
 /** How many tables, and how many type names and literals, are remembered. */
@@ -333,7 +360,21 @@ const make = Effect.gen(function*() {
     return result
   })
 
-  return Catalog.of({ table, tableByOid, forget, canonical })
+  const sqlCatalog = yield* SqlCatalogCache.make(
+    Effect.map(query("reading the catalog", SELECT_SQL_CATALOG, []), ([row]) => decodeSql(row!.catalog!))
+  )
+  const { check, evaluate } = yield* ConstantEvaluation.make
+
+  return Catalog.of({
+    table,
+    tableByOid,
+    forget,
+    canonical,
+    sql: sqlCatalog.get,
+    forgetSql: sqlCatalog.forget,
+    evaluate,
+    check
+  })
 })
 
 export const layer: Layer.Layer<Catalog, never, Database> = Layer.scoped(Catalog, make)

@@ -51,7 +51,11 @@ const catalog = Catalog.of({
       ? new InvalidLiteral({ type: "date", text })
       : text === "down"
       ? new DatabaseUnavailable({ operation: "canonical", cause: "gone" })
-      : Effect.succeed(`[${text} ${modifier}]`)
+      : Effect.succeed(`[${text} ${modifier}]`),
+  sql: Effect.dieMessage("no SQL here"),
+  forgetSql: Effect.void,
+  evaluate: () => Effect.dieMessage("no SQL here"),
+  check: () => Effect.dieMessage("no SQL here")
 })
 
 const attempt = (request: Partial<ShapeRequest> & { readonly table: string }, serverVersion = 150_018) =>

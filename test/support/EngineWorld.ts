@@ -375,7 +375,12 @@ export class Source {
               Effect.sync(() => Option.fromNullable([...this.tables.values()].find((table) => table.oid === oid)))
             ),
           forget: () => Effect.void,
-          canonical: (_, __, text) => text === "bad" ? new InvalidLiteral({ type: "text", text }) : Effect.succeed(text)
+          canonical: (_, __, text) =>
+            text === "bad" ? new InvalidLiteral({ type: "text", text }) : Effect.succeed(text),
+          sql: Effect.dieMessage("no SQL here"),
+          forgetSql: Effect.void,
+          evaluate: () => Effect.dieMessage("no SQL here"),
+          check: () => Effect.dieMessage("no SQL here")
         })
       )
     )

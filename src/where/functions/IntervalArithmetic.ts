@@ -2,7 +2,7 @@
 import { type Builtins, type Interval, unsure } from "../Value.ts"
 import { MICROS_PER_DAY, MICROS_PER_SECOND } from "../values/Calendar.ts"
 import { intervalOf } from "../values/Interval.ts"
-import { everywhere } from "./Comparisons.ts"
+import { everywhere } from "./Families.ts"
 
 const MAX_INT4 = 2_147_483_647
 

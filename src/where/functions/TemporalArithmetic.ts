@@ -18,7 +18,7 @@ import {
   timeOfStamp
 } from "../values/Calendar.ts"
 import { intervalOf } from "../values/Interval.ts"
-import { everywhere } from "./Comparisons.ts"
+import { everywhere } from "./Families.ts"
 import { justifyHours, negated, roundExactly } from "./IntervalArithmetic.ts"
 
 export const isInfinite = (value: Stamp): boolean => value === Infinity || value === -Infinity

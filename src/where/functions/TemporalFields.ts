@@ -43,10 +43,18 @@ export const fieldOf = (name: string): string => {
   return SINGULAR[lower] ?? lower
 }
 
-/** A whole number, or one of microseconds in a unit with so many places. */
-type Part = number | { readonly micros: bigint; readonly places: number }
+/** A whole number, or one of microseconds in a unit with so many places, and as Postgres calculates it in doubles. */
+type Part = number | { readonly micros: Stamp; readonly places: number; readonly float: number }
 
-const scaledMicros = (micros: number, places: number): Part => ({ micros: BigInt(micros), places })
+const secondPart = (micros: number): Part => {
+  const rest = micros % MICROS_PER_SECOND
+  return { micros, places: 6, float: (micros - rest) / MICROS_PER_SECOND + rest / MICROS_PER_SECOND }
+}
+
+const millisecondPart = (micros: number): Part => {
+  const rest = micros % MICROS_PER_SECOND
+  return { micros, places: 3, float: (micros - rest) / 1000 + rest / 1000 }
+}
 
 /** Rounds towards minus infinity: 1 to 100 are one century, 1 BC to 100 BC are the one before. */
 const century = (year: number, length: number): number =>
@@ -93,9 +101,9 @@ const timePart = (field: string, micros: number): Part | undefined => {
     case "microsecond":
       return micros % MICROS_PER_MINUTE
     case "millisecond":
-      return scaledMicros(micros % MICROS_PER_MINUTE, 3)
+      return millisecondPart(micros % MICROS_PER_MINUTE)
     case "second":
-      return scaledMicros(micros % MICROS_PER_MINUTE, 6)
+      return secondPart(micros % MICROS_PER_MINUTE)
     case "minute":
       return Math.trunc(micros / MICROS_PER_MINUTE) % 60
     case "hour":
@@ -121,7 +129,8 @@ const endlessPart = (field: string, value: Stamp): number | null => {
 const stampPart = (field: string, stamp: Stamp): Part | null => {
   if (stamp === Infinity || stamp === -Infinity) return endlessPart(field, stamp)
   if (field === "epoch") {
-    return { micros: BigInt(stamp) + BigInt(EPOCH_DAYS) * BigInt(MICROS_PER_DAY), places: 6 }
+    const micros = BigInt(stamp) + BigInt(EPOCH_DAYS) * BigInt(MICROS_PER_DAY)
+    return { micros, places: 6, float: Number(micros) / MICROS_PER_SECOND }
   }
   return timePart(field, timeOfStamp(stamp)) ?? datePart(field, dayOfStamp(stamp))
 }
@@ -135,8 +144,16 @@ const dayPart = (field: string, day: number): Part | null => {
 
 const clockPart = (field: string, micros: number, zone: number): Part =>
   field === "epoch"
-    ? scaledMicros(micros + zone * MICROS_PER_SECOND, 6)
+    ? { micros: micros + zone * MICROS_PER_SECOND, places: 6, float: micros / MICROS_PER_SECOND + zone }
     : timePart(field, micros) ?? unsure()
+
+/** In seconds. A year has 365.25 days, a month 30. */
+const intervalEpoch = (years: number, months: number, days: number, micros: number): Part => {
+  const quarterDays = 1461 * years + 120 * months + 4 * days
+  const float = micros / MICROS_PER_SECOND + 365.25 * SECONDS_PER_DAY * years + 30 * SECONDS_PER_DAY * months +
+    SECONDS_PER_DAY * days
+  return { micros: BigInt(quarterDays) * BigInt(MICROS_PER_DAY / 4) + BigInt(micros), places: 6, float }
+}
 
 const intervalPart = (field: string, { days, micros, months }: Interval): Part => {
   const year = Math.trunc(months / 12)
@@ -156,11 +173,8 @@ const intervalPart = (field: string, { days, micros, months }: Interval): Part =
       return months < 0 ? unsure() : Math.trunc(months % 12 / 3) + 1
     case "day":
       return days
-    case "epoch": {
-      // A year has 365.25 days, a month 30.
-      const quarterDays = 1461 * year + 120 * (months % 12) + 4 * days
-      return { micros: BigInt(quarterDays) * BigInt(MICROS_PER_DAY / 4) + BigInt(micros), places: 6 }
-    }
+    case "epoch":
+      return intervalEpoch(year, months % 12, days, micros)
     default:
       return timePart(field, micros) ?? unsure()
   }
@@ -168,24 +182,13 @@ const intervalPart = (field: string, { days, micros, months }: Interval): Part =
 
 const asNumeric = (part: Part | null): Numeric | null => {
   if (part === null) return null
-  if (typeof part !== "number") return Numbers.numeric(part.micros, part.places)
+  if (typeof part !== "number") return Numbers.numeric(BigInt(part.micros), part.places)
   if (Number.isFinite(part)) return Numbers.numeric(BigInt(part), 0)
   return part > 0 ? Numbers.INFINITY : Numbers.NEGATIVE_INFINITY
 }
 
-const UNITS: Readonly<Record<number, number>> = { 3: 1000, 6: MICROS_PER_SECOND }
-
-/** One division of whole numbers that a double holds. */
-const quotient = (micros: bigint, places: number): number => {
-  const number = Number(micros)
-  return Number.isSafeInteger(number) ? number / (UNITS[places] ?? unsure()) : unsure()
-}
-
-const asFloat = (part: Part | null): number | null => {
-  if (part === null) return null
-  if (typeof part === "number") return part + 0
-  return quotient(part.micros, part.places)
-}
+const asFloat = (part: Part | null): number | null =>
+  part === null ? null : (typeof part === "number" ? part : part.float) + 0
 
 type Source = (field: string, value: Value) => Part | null
 
@@ -203,12 +206,6 @@ const field = (source: Source, result: (part: Part | null) => Value): Builtin =>
   return (name, value) => result(source(fieldOf(name as string), value))
 }
 
-/** Sums that are not one division of whole numbers are rounded more than once by Postgres. */
-const floatOfInterval = (part: Part | null): number | null =>
-  typeof part === "object" && part !== null && part.places === 6 ? intervalSeconds(part.micros) : asFloat(part)
-
-const intervalSeconds = (micros: bigint): number => quotient(micros, 6)
-
 export const temporalFields: Builtins = {
   extract_date: field(dates, asNumeric),
   extract_timestamp: field(stamps, asNumeric),
@@ -220,5 +217,5 @@ export const temporalFields: Builtins = {
   timestamptz_part: field(stamps, asFloat),
   time_part: field(times, asFloat),
   timetz_part: field(timesWithZone, asFloat),
-  interval_part: field(intervals, floatOfInterval)
+  interval_part: field(intervals, asFloat)
 }
