@@ -11,6 +11,7 @@ import * as Bench from "./support/Bench.ts"
 import { parse } from "./support/Options.ts"
 import * as Processes from "./support/Processes.ts"
 import { render, type Report } from "./support/Report.ts"
+import * as creation from "./workloads/creation.ts"
 import * as latency from "./workloads/latency.ts"
 import * as read from "./workloads/read.ts"
 import * as replicate from "./workloads/replicate.ts"
@@ -21,7 +22,7 @@ interface Workload {
   readonly run: (bench: Bench.Bench) => Promise<Report | ReadonlyArray<Report>>
 }
 
-const workloads: Readonly<Record<string, Workload>> = { snapshot, read, small, latency, replicate }
+const workloads: Readonly<Record<string, Workload>> = { snapshot, read, small, latency, replicate, creation }
 
 /** Longest that all of it may take: whatever goes wrong, it ends. */
 const LIMIT_MILLIS = 2 * 3600_000

@@ -15,6 +15,8 @@ export interface Bench {
   readonly options: Options
   /** URI of the database that other databases are made from. */
   readonly postgresUrl: string
+  /** A database that `prepare` has filled, made once. */
+  readonly database: (name: string, prepare: (url: string) => Promise<unknown>) => Promise<string>
   /** A database with `items` of so many rows, made once. */
   readonly items: (name: string, rows: number) => Promise<string>
   /** A new empty directory's path. */
@@ -66,17 +68,21 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
   const progress = (text: string) => console.error(`  … ${text}`)
   const databases = new Map<string, Promise<string>>()
 
-  const items = (name: string, rows: number) => {
+  const database: Bench["database"] = (name, prepare) => {
     const made = databases.get(name) ?? (async () => {
-      progress(`loading ${rows} rows into ${name}`)
       const url = await Database.createDatabase(postgres.url, name)
-      await Database.createItems(url, rows)
-      await Database.settle(url)
+      await prepare(url)
       return url
     })()
     databases.set(name, made)
     return made
   }
+  const items = (name: string, rows: number) =>
+    database(name, async (url) => {
+      progress(`loading ${rows} rows into ${name}`)
+      await Database.createItems(url, rows)
+      await Database.settle(url)
+    })
 
   const withServer: Bench["withServer"] = async ({ databaseUrl, keepSlot, label, onFollowing, storage }, use) => {
     const directory = storage ?? scratch("storage")
@@ -98,7 +104,7 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
   }
 
   try {
-    await use({ options, postgresUrl: postgres.url, items, scratch, withServer, progress })
+    await use({ options, postgresUrl: postgres.url, database, items, scratch, withServer, progress })
     if (profiles !== undefined) Profile.print(profiles)
   } finally {
     Processes.killAll()

@@ -69,10 +69,23 @@ export const createItems = (url: string, rows: number) =>
        i % 1000, left(repeat(md5(i::text), 4), 120) FROM generate_series(1, ${rows}) i`
   )
 
+/**
+ * The table of the workloads with many shapes: a column for each number of shapes, so that the same rows can be spread over each number of
+ * them.
+ */
+export const createTasks = (url: string, spreads: ReadonlyArray<number>) =>
+  query(
+    url,
+    `CREATE TABLE tasks (id bigint PRIMARY KEY, ${
+      spreads.map((shapes) => `user_${shapes} int NOT NULL`).join(", ")
+    }, owner_id int NOT NULL, status text NOT NULL, n int NOT NULL, payload text NOT NULL);
+     ALTER TABLE tasks REPLICA IDENTITY FULL`
+  )
+
 /** Leaves nothing for a first reader to do: hint bits, statistics and dirty pages are taken care of. */
-export const settle = async (url: string): Promise<void> => {
+export const settle = async (url: string, table = "items"): Promise<void> => {
   // VACUUM refuses to share a string with another statement.
-  await query(url, "VACUUM (FREEZE, ANALYZE) items")
+  await query(url, `VACUUM (FREEZE, ANALYZE) ${table}`)
   await query(url, "CHECKPOINT")
 }
 

@@ -23,7 +23,8 @@ export interface Connection {
   readonly close: () => void
 }
 
-const RECEIVE_BYTES = 256 * 1024
+/** Of all connections: what is read into it has been dealt with before anything else is read. */
+const receiveBuffer = Buffer.allocUnsafe(256 * 1024)
 const CR = 13
 const LF = 10
 
@@ -136,7 +137,7 @@ export const connect = (port: number, host = "127.0.0.1"): Promise<Connection> =
       port,
       host,
       onread: {
-        buffer: Buffer.allocUnsafe(RECEIVE_BYTES),
+        buffer: receiveBuffer,
         callback: (length, buffer) => {
           take(buffer as Buffer, 0, length)
           return true

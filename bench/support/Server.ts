@@ -6,7 +6,7 @@ import * as fs from "node:fs"
 import { createServer } from "node:net"
 import * as path from "node:path"
 import * as Compiled from "./Compiled.ts"
-import type { Command, Seen } from "./preload.ts"
+import type { Command, Look, Seen } from "./preload.ts"
 import * as Processes from "./Processes.ts"
 
 /** What a measured piece of work cost the server. */
@@ -28,6 +28,8 @@ export interface Server {
   readonly followingAt: () => bigint
   /** Begins to measure; `end` says what was used. */
   readonly measure: () => Promise<{ readonly end: () => Promise<Usage> }>
+  /** What it counts, after garbage has been collected. */
+  readonly look: () => Promise<Look>
   readonly stop: () => Promise<void>
 }
 
@@ -160,6 +162,7 @@ export const start = async (options: ServerOptions): Promise<Server> => {
     rssAtStart: Processes.memory(pid).rss,
     followingAt: () => followingAt!,
     measure: () => early ?? measure(),
+    look: async () => await tell({ _tag: "Look" }) as Look,
     stop
   }
 }

@@ -11,7 +11,7 @@ export interface CopyHandlers {
 }
 
 export interface Wire {
-  /** Runs a COPY (or starts replication); resolves when the server has ended it. Once per connection. */
+  /** Runs a COPY (or starts replication); resolves when the server has ended it. One at a time. */
   readonly copy: (sql: string, handlers: CopyHandlers) => Promise<void>
   /** Sends a CopyData message. */
   readonly write: (payload: Buffer) => void
@@ -34,10 +34,13 @@ export const connect = async (url: string, replication: boolean): Promise<Wire> 
   await client.connect()
   if (!replication) await client.query("SET DateStyle = 'ISO'; SET TimeZone = 'UTC'; SET IntervalStyle = 'iso_8601'")
   const { stream } = client.connection
+  let fail = (_: Error) => {}
+  stream.once("close", () => fail(new Error("the connection was closed")))
 
   const copy = (sql: string, { onData, onStart }: CopyHandlers) =>
     new Promise<void>((resolve, reject) => {
       let carry: Buffer = Buffer.alloc(0)
+      fail = reject
       stream.removeAllListeners("data")
       stream.on("data", (chunk: Buffer) => {
         const bytes: Buffer = carry.length === 0 ? chunk : Buffer.concat([carry, chunk])
@@ -64,7 +67,6 @@ export const connect = async (url: string, replication: boolean): Promise<Wire> 
         }
         carry = bytes.subarray(at)
       })
-      stream.once("close", () => reject(new Error("the connection was closed")))
       client.connection.query(sql)
     })
 

@@ -7,11 +7,14 @@ import { type Profiler } from "node:inspector"
 import { Session } from "node:inspector/promises"
 import { findSourceMap, type SourceMapping } from "node:module"
 import { monitorEventLoopDelay } from "node:perf_hooks"
-import { getHeapStatistics } from "node:v8"
+import { getHeapStatistics, setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
+import * as Changes from "../../src/engine/Changes.ts"
 
 export type Command =
   | { readonly _tag: "Begin"; readonly profile: boolean }
   | { readonly _tag: "End"; readonly profileFile: string | undefined }
+  | { readonly _tag: "Look" }
 
 export interface Seen {
   /** Milliseconds by which a timer was late. */
@@ -20,6 +23,14 @@ export interface Seen {
   /** Highest use of JavaScript's heap, and of memory that its objects hold outside of it (Buffers), in bytes. */
   readonly peakHeap: number
   readonly peakExternal: number
+}
+
+/** What the engine counts, at rest: garbage has been collected. */
+export interface Look {
+  /** Times that a change was made into items, since the process began. */
+  readonly encodings: number
+  readonly heap: number
+  readonly external: number
 }
 
 const RESOLUTION = 5
@@ -82,8 +93,25 @@ const end = async (profileFile: string | undefined) => {
   process.send?.(answer)
 }
 
+const look = () => {
+  setFlagsFromString("--expose-gc")
+  const collect: () => void = runInNewContext("gc")
+  collect()
+  collect()
+  const { external_memory, used_heap_size } = getHeapStatistics()
+  const answer: Look = { encodings: Changes.encodings(), heap: used_heap_size, external: external_memory }
+  process.send?.(answer)
+}
+
 process.on("message", (command: Command) => {
-  void (command._tag === "Begin" ? begin(command.profile) : end(command.profileFile))
+  switch (command._tag) {
+    case "Begin":
+      return void begin(command.profile)
+    case "End":
+      return void end(command.profileFile)
+    case "Look":
+      return look()
+  }
 })
 process.on("disconnect", () => process.kill(process.pid, "SIGTERM"))
 process.channel?.unref()

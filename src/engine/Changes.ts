@@ -91,6 +91,14 @@ const bindingOf = (projection: Projection, relation: Relation): Binding => {
   return binding
 }
 
+let encoded = 0
+
+/**
+ * How often a change has been made into items in this process: once per change and projection, however many shapes it
+ * concerns (D5).
+ */
+export const encodings = (): number => encoded
+
 const one = (op: number, item: ItemEncoder.EncodedItem): EncodedChange => ({ op, items: [item] })
 
 const encode = (
@@ -98,6 +106,7 @@ const encode = (
   projection: Projection,
   action: Action
 ): EncodedChange | undefined => {
+  encoded += 1
   const binding = bindingOf(projection, message.relation)
   const position = { lsn: transaction.lsnText, op, xid: transaction.xid }
   switch (message._tag) {

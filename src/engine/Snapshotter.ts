@@ -17,6 +17,7 @@ import type { Collector, Mark } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
 import type { Consumer } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
+import * as FairPermits from "./FairPermits.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
 import { RecentBlocks } from "./RecentBlocks.ts"
 import type { Router } from "./Router.ts"
@@ -182,5 +183,5 @@ export const take = (
 ): Effect.Effect<void, SnapshotFailed> =>
   Effect.andThen(
     Effect.mapError(context.publication.ensure(table), toFailure),
-    context.permits.withPermits(1)(registerAndTake(entry, context))
+    FairPermits.withPermit(context.permits)(registerAndTake(entry, context))
   )

@@ -24,6 +24,8 @@ export interface Result {
   readonly transactions: number
   /** Final LSN of the last transaction: what a log offset begins with. */
   readonly lastLsn: bigint
+  /** Where its record ends. */
+  readonly endLsn: bigint
   readonly received: BigInt64Array
   readonly cpuSeconds: number
 }
@@ -108,6 +110,7 @@ Worker.serve<Job, Result, "ready">(async ({ changes, firstId, publication, slot,
     bytes,
     transactions,
     lastLsn,
+    endLsn: confirmed,
     received,
     cpuSeconds: (user + system) / 1e6
   }

@@ -17,8 +17,8 @@ export interface Result {
   readonly polls: number
 }
 
-/** The key of an item that was inserted, as it stands in its key. */
-const KEY = /\\"items\\"\/\\"(\d+)\\"/g
+/** A row's key, as it stands in an item's: `\"schema\".\"table\"/\"123\"`. */
+const KEY = /\\"\/\\"(\d+)\\"/g
 
 Worker.serve<Job, Result, "ready">(async ({ count, firstId, port, shape }, say) => {
   const connection = await RawHttp.connect(port)

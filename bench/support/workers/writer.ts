@@ -7,6 +7,8 @@ import * as Worker from "../Worker.ts"
 
 export interface Job {
   readonly url: string
+  /** The statement, with the id and 120 bytes of text as its parameters. */
+  readonly insert: string
   readonly firstId: number
   readonly perSecond: number
   readonly count: number
@@ -17,7 +19,7 @@ export interface Result {
   readonly committed: BigInt64Array
 }
 
-Worker.serve<Job, Result>(async ({ count, firstId, perSecond, url }) => {
+Worker.serve<Job, Result>(async ({ count, firstId, insert, perSecond, url }) => {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   const committed = new BigInt64Array(count)
@@ -28,7 +30,7 @@ Worker.serve<Job, Result>(async ({ count, firstId, perSecond, url }) => {
     if (early > 0) await sleep(early)
     await client.query({
       name: "insert",
-      text: "INSERT INTO items VALUES ($1, 'name', 'active', '2024-01-01Z', 1, $2)",
+      text: insert,
       values: [firstId + i, "x".repeat(120)]
     })
     committed[i] = process.hrtime.bigint()
