@@ -57,6 +57,7 @@ export const layerEngine = (
 ): Layer.Layer<ShapeEngine | Engine.EngineFailure, ConfigError.ConfigError | StorageError, ShapeStorage> => {
   const source = Layer.mergeAll(
     Catalog.layer,
+    RowEvaluation.layer,
     Publication.layer({ manual: options.manualTablePublishing ?? false }),
     ReplicationStream.layer,
     RowEvaluation.layer,

@@ -3,6 +3,7 @@
  * notation.
  */
 import { type Codec, unsure, type Value } from "../Value.ts"
+import { type Decimal, shortestDecimal } from "./ShortestDecimal.ts"
 
 /** Whether the text is a number as Postgres and JavaScript both write it: 2 when it isn't zero, 1 when it is. */
 const syntax = (text: string): 0 | 1 | 2 => {
@@ -49,15 +50,8 @@ export const roundToFloat4 = (x: number): number => {
 
 export const decodeFloat4 = (text: string): number => roundToFloat4(decodeFloat8(text))
 
-/** Digits without a point, and the exponent of the first one. */
-const scientific = (text: string): readonly [digits: string, exponent: number] => {
-  const at = text.indexOf("e")
-  const digits = text.slice(0, at).replace(".", "").replace(/0+$/, "")
-  return [digits === "" ? "0" : digits, Number(text.slice(at + 1))]
-}
-
 /** As Postgres lays digits out: with an exponent below 10^-4 and from `limit` digits before the point on. */
-const layOut = (negative: boolean, digits: string, exponent: number, limit: number): string => {
+const layOut = (negative: boolean, { digits, exponent }: Decimal, limit: number): string => {
   const sign = negative ? "-" : ""
   if (exponent < -4 || exponent >= limit) {
     const point = digits.length > 1 ? `${digits[0]}.${digits.slice(1)}` : digits
@@ -78,58 +72,44 @@ const special = (x: number): string | undefined =>
     ? "Infinity"
     : "-Infinity"
 
-/** `digits` × 10^`exponent` as a fraction. */
-const decimal = (digits: bigint, exponent: number): readonly [bigint, bigint] =>
-  exponent >= 0 ? [digits * 10n ** BigInt(exponent), 1n] : [digits, 10n ** BigInt(-exponent)]
+const single = new Float32Array(1)
+const bits = new Uint32Array(single.buffer)
 
-const binary = (mantissa: bigint, exponent: number): readonly [bigint, bigint] =>
-  exponent >= 0 ? [mantissa << BigInt(exponent), 1n] : [mantissa, 1n << BigInt(-exponent)]
+export const encodeFloat4 = (x: number): string => {
+  const name = special(x)
+  if (name !== undefined) return name
+  single[0] = Math.abs(x)
+  const biased = bits[0]! >>> 23
+  const fraction = bits[0]! & 0x7fffff
+  const decimal = biased === 0
+    ? shortestDecimal(BigInt(fraction), -149, false)
+    : shortestDecimal(BigInt(fraction | 0x800000), biased - 150, fraction === 0 && biased > 1)
+  return layOut(x < 0, decimal, 6)
+}
 
-/** Whether a decimal is exactly half way from `x` to one of its neighbours: JavaScript accepts it as a short form, Postgres not. */
-const onBoundary = (x: number, digits: string, exponent: number): boolean => {
+const shortestOfDouble = (x: number): Decimal => {
   double[0] = x
-  const high = words[1 - low]! & 0x7fffffff
+  const high = words[1 - low]!
   const biased = high >>> 20
-  const fractionBits = (BigInt(high & 0xfffff) << 32n) | BigInt(words[low]!)
-  const mantissa = biased === 0 ? fractionBits : fractionBits | (1n << 52n)
-  const power = Math.max(biased, 1) - 1075
-  const [n, d] = decimal(BigInt(digits), exponent - digits.length + 1)
-  return [4n * mantissa + 2n, 4n * mantissa - 2n, 4n * mantissa - 1n].some((quarter) => {
-    const [bn, bd] = binary(quarter, power - 2)
-    return n * bd === bn * d
-  })
+  const fraction = (BigInt(high & 0xfffff) << 32n) | BigInt(words[low]!)
+  return biased === 0
+    ? shortestDecimal(fraction, -1074, false)
+    : shortestDecimal(fraction | (1n << 52n), biased - 1075, fraction === 0n && biased > 1)
+}
+
+/** Of a number whose shortest form JavaScript knows: it ends before a decimal can be half way to the next double. */
+const nativeDecimal = (size: number): Decimal => {
+  const text = size.toExponential()
+  const at = text.indexOf("e")
+  return { digits: text.slice(0, at).replace(".", ""), exponent: Number(text.slice(at + 1)) }
 }
 
 export const encodeFloat8 = (x: number): string => {
   const name = special(x)
   if (name !== undefined) return name
-  const [digits, exponent] = scientific(Math.abs(x).toExponential())
-  // Integers that a double holds exactly have no shorter form than their digits.
-  if (!Number.isSafeInteger(x) && onBoundary(Math.abs(x), digits, exponent)) return unsure()
-  return layOut(x < 0, digits, exponent, 15)
-}
-
-const isPowerOfTwo = (x: number): boolean => {
-  double[0] = x
-  return (words[1 - low]! & 0xfffff) === 0 && words[low] === 0
-}
-
-export const encodeFloat4 = (x: number): string => {
-  const name = special(x)
-  if (name !== undefined) return name
   const size = Math.abs(x)
-  for (let precision = 1; precision <= 9; precision++) {
-    const text = size.toExponential(precision - 1)
-    const near = Number(text)
-    if (near !== size) {
-      if (Math.fround(near) !== size || isTie(near)) continue
-      // The neighbour below a power of two is nearer than the one above; and of two equally near texts either may be meant.
-      if (isPowerOfTwo(size) || Number(size.toExponential(precision)) === size) return unsure()
-    }
-    const [digits, exponent] = scientific(text)
-    return layOut(x < 0, digits, exponent, 6)
-  }
-  return unsure()
+  const native = Number.isSafeInteger(x) || (size < 2 ** 49 && size > 1e-300)
+  return layOut(x < 0, native ? nativeDecimal(size) : shortestOfDouble(size), 15)
 }
 
 const compare = (a: Value, b: Value): number => {
