@@ -16,7 +16,6 @@ import { Database } from "./source/Database.ts"
 import * as Pools from "./source/Pools.ts"
 import * as Publication from "./source/Publication.ts"
 import * as ReplicationStream from "./source/ReplicationStream.ts"
-import * as RowEvaluation from "./source/RowEvaluation.ts"
 import * as SnapshotQuery from "./source/SnapshotQuery.ts"
 import type { ShapeStorage } from "./storage/ShapeStorage.ts"
 import * as ShapeStorageLmdb from "./storage/ShapeStorageLmdb.ts"
@@ -57,7 +56,6 @@ export const layerEngine = (
 ): Layer.Layer<ShapeEngine | Engine.EngineFailure, ConfigError.ConfigError | StorageError, ShapeStorage> => {
   const source = Layer.mergeAll(
     Catalog.layer,
-    RowEvaluation.layer,
     Publication.layer({ manual: options.manualTablePublishing ?? false }),
     ReplicationStream.layer,
     RowEvaluation.layer,
