@@ -9,9 +9,9 @@ import * as path from "node:path"
 import { encode, lastOf } from "../../src/domain/LogBlock.ts"
 import { beforeAll, type LogOffset, make as offset, snapshotEnd } from "../../src/domain/LogOffset.ts"
 import type { ShapeDefinition } from "../../src/domain/ShapeDefinition.ts"
-import { call, clause, column, constant, TEXT } from "../../test/where/Expressions.ts"
 import { BLOCK_BYTES, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
 import * as ShapeStorageLmdb from "../../src/storage/ShapeStorageLmdb.ts"
+import { call, clause, column, constant, TEXT } from "../../test/where/Expressions.ts"
 
 const definition: ShapeDefinition = {
   tableOid: 16400,
@@ -21,7 +21,9 @@ const definition: ShapeDefinition = {
   hasPrimaryKey: true,
   columns: ["id", "project_id", "title", "status", "created_at"].map((name) => ({ name, typeOid: 25 })),
   explicitColumns: false,
-  where: clause(call("texteq", "=", column("project_id", TEXT), constant(TEXT, "8f14e45f-ceea-467f-a9d0-1c8f4c1a7f10"))),
+  where: clause(
+    call("texteq", "=", column("project_id", TEXT), constant(TEXT, "8f14e45f-ceea-467f-a9d0-1c8f4c1a7f10"))
+  ),
   replica: "default",
   log: "full"
 }

@@ -74,7 +74,10 @@ const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo
   for (const used of clause?.columns ?? []) {
     const column = info.columns.find(({ name }) => name === used.name)
     if (column !== undefined && !isReplicated(column, serverVersion)) {
-      return yield* InvalidRequest.of("where", `column ${used.name} is generated and cannot be used in the where clause`)
+      return yield* InvalidRequest.of(
+        "where",
+        `column ${used.name} is generated and cannot be used in the where clause`
+      )
     }
   }
   return clause
@@ -111,10 +114,13 @@ const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInf
 export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
   const info = yield* table(request.table)
   return yield* define(request, info, serverVersion).pipe(
-    Effect.catchTag("InvalidRequest", () =>
-      Effect.flatMap(Catalog, (catalog) => Effect.zipRight(catalog.forget(info.oid), catalog.forgetSql)).pipe(
-        Effect.zipRight(table(request.table)),
-        Effect.flatMap((current) => define(request, current, serverVersion))
-      ))
+    Effect.catchTag(
+      "InvalidRequest",
+      () =>
+        Effect.flatMap(Catalog, (catalog) => Effect.zipRight(catalog.forget(info.oid), catalog.forgetSql)).pipe(
+          Effect.zipRight(table(request.table)),
+          Effect.flatMap((current) => define(request, current, serverVersion))
+        )
+    )
   )
 })

@@ -199,8 +199,7 @@ export const make = (): Router => {
       const partial: Listener = {
         found: (entry, action) => suffices(entry.definition, message) ? found(entry, action) : lost(entry),
         lost,
-        open: (entry, before, after) =>
-          suffices(entry.definition, message) ? open(entry, before, after) : lost(entry)
+        open: (entry, before, after) => suffices(entry.definition, message) ? open(entry, before, after) : lost(entry)
       }
       for (const routes of routesOf(message.relation.oid)) {
         for (const entry of routes.unconditional) partial.found(entry, action)

@@ -77,9 +77,7 @@ const atom: fc.Arbitrary<Expression> = fc.oneof(
   pick(...names).map((name) => E.call("texteq", "=", NAME!, E.constant(E.TEXT, name))),
   pick(...prices).map((price) => E.call("numeric_eq", "=", PRICE!, E.constant(E.NUMERIC, price))),
   fc.constant(E.call("int4eq", "=", ID!, E.constant(E.INT4, null))),
-  fc.subarray([...ids, "NULL"]).map((list) =>
-    E.any("int4eq", ID!, E.constant(E.INT4_ARRAY, `{${list.join(",")}}`))
-  ),
+  fc.subarray([...ids, "NULL"]).map((list) => E.any("int4eq", ID!, E.constant(E.INT4_ARRAY, `{${list.join(",")}}`))),
   fc.constant(DONE!),
   fc.constant(E.not(DONE!)),
   fc.constant<Expression>({ _tag: "BooleanTest", arg: DONE!, value: true, negated: true }),
@@ -202,7 +200,9 @@ describe("Router", () => {
             if (says.includes(true)) found += 1
             for (const [side, verdict] of tested(message, entry).entries()) {
               // The index may know what a test would have to ask Postgres for.
-              if (verdict !== undefined) assert.strictEqual(says[side], verdict, `side ${side} of ${E.show(expression)}`)
+              if (verdict !== undefined) {
+                assert.strictEqual(says[side], verdict, `side ${side} of ${E.show(expression)}`)
+              }
             }
           }
           for (const entry of gone) assert.isFalse(all.has(entry))

@@ -20,8 +20,8 @@ import { RowEvaluation, type RowVerdict } from "../../src/source/RowEvaluation.t
 import { SnapshotQuery } from "../../src/source/SnapshotQuery.ts"
 import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
 import { crashed, layerFrom, makeState, type MemoryState } from "../../src/storage/ShapeStorageMemory.ts"
-import { smallSqlCatalog } from "./SmallSqlCatalog.ts"
 import { FaultyStorage, type Gate, layer as faultyLayer, makeGate } from "./FaultyStorage.ts"
+import { smallSqlCatalog } from "./SmallSqlCatalog.ts"
 
 export type Row = Readonly<Record<string, string | null>>
 
@@ -423,7 +423,7 @@ export class Source {
           evaluate: (expressions) => Effect.succeed(expressions.map((sql) => Either.right(literalOf(sql)))),
           check: () => Effect.succeed(Either.void)
         })
-      ),
+      )
     )
   )
 }
