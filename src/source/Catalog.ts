@@ -361,9 +361,12 @@ const make = Effect.gen(function*() {
   })
 
   const sqlCatalog = yield* SqlCatalogCache.make(
-    Effect.map(query("reading the catalog", SELECT_SQL_CATALOG, []), ([row]) => decodeSql(row!.catalog!))
+    Effect.map(
+      Effect.suspend(() => query("reading the catalog", SELECT_SQL_CATALOG, [])),
+      ([row]) => decodeSql(row!.catalog!)
+    )
   )
-  const { check, evaluate } = yield* ConstantEvaluation.make
+  const { check, evaluate } = yield* ConstantEvaluation.make(ConstantEvaluation.STATEMENT_MILLIS)
 
   return Catalog.of({
     table,

@@ -29,7 +29,7 @@ export interface ConstantEvaluation {
   ) => Effect.Effect<Either.Either<void, string>, DatabaseUnavailable>
 }
 
-const STATEMENT_MILLIS = 2000
+export const STATEMENT_MILLIS = 2000
 /** One slow clause alone doesn't hold up the others. */
 const SESSIONS = 2
 /** Largest output of one constant. */
@@ -44,8 +44,9 @@ const TOO_LARGE = `constant is larger than ${MAX_BYTES} bytes`
  * has each expression evaluated once, and gives one value of one that returns a set.
  */
 const select = (expression: string, i: number): string =>
-  `SELECT ${i}, num_nulls(v), octet_length(t), CASE WHEN octet_length(t) <= ${MAX_BYTES} THEN t END FROM (`
-  + `SELECT v, concat(v) AS t FROM (SELECT (${expression}) AS v LIMIT 1) AS value LIMIT 1) AS output`
+  `SELECT ${i}, pg_catalog.num_nulls(v), size, CASE WHEN size <= ${MAX_BYTES} THEN t END FROM (`
+  + "SELECT v, t, pg_catalog.octet_length(t) AS size FROM ("
+  + `SELECT v, pg_catalog.concat(v) AS t FROM (SELECT (${expression}) AS v LIMIT 1) AS value LIMIT 1) AS output) AS sized`
 
 const valueOf = (row: ReadonlyArray<string | null> | undefined): Value => {
   if (row === undefined) return Either.left("expression has no value")
@@ -58,11 +59,13 @@ const chunksOf = <A>(all: ReadonlyArray<A>, size: number): Array<ReadonlyArray<A
   Array.from({ length: Math.ceil(all.length / size) }, (_, i) => all.slice(i * size, (i + 1) * size))
 
 /** Connects when it is first asked. */
-export const make: Effect.Effect<ConstantEvaluation, never, Database | Scope.Scope> = Effect.gen(function*() {
+export const make = Effect.fnUntraced(function*(
+  statementMillis: number
+): Effect.fn.Return<ConstantEvaluation, never, Database | Scope.Scope> {
   const sessions = yield* ReadOnlySessions.make({
     operation: "evaluating constants",
     max: SESSIONS,
-    statementMillis: STATEMENT_MILLIS
+    statementMillis
   })
 
   const evaluateTogether = (expressions: ReadonlyArray<string>) =>

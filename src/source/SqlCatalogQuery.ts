@@ -39,9 +39,10 @@ WITH callable AS (
   JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE c.relkind <> 'c'
 ), unused AS (
-  SELECT typarray AS oid FROM rows WHERE typarray NOT IN (SELECT oid FROM used)
+  SELECT typarray AS oid FROM rows WHERE NOT EXISTS (SELECT FROM used WHERE used.oid = typarray)
   UNION SELECT oid FROM rows
-    WHERE omitted AND oid NOT IN (SELECT oid FROM used) AND typarray NOT IN (SELECT oid FROM used)
+    WHERE omitted AND NOT EXISTS (SELECT FROM used WHERE used.oid = rows.oid)
+      AND NOT EXISTS (SELECT FROM used WHERE used.oid = typarray)
 ), database AS (
   SELECT d.*, to_jsonb(d) AS info FROM pg_catalog.pg_database d WHERE datname = current_database()
 )
@@ -59,7 +60,7 @@ SELECT json_build_object(
       e.oid::int8, nullif(t.typbasetype, 0)::int8, t.typtypmod, t.typcollation::int8
     ))
     FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_type e ON e.oid = t.typelem AND e.typarray = t.oid
-    WHERE t.typisdefined AND t.oid NOT IN (SELECT oid FROM unused)
+    WHERE t.typisdefined AND NOT EXISTS (SELECT FROM unused WHERE unused.oid = t.oid)
   ),
   'enums', (
     SELECT coalesce(json_agg(json_build_array(enumtypid::int8, labels)), '[]') FROM (

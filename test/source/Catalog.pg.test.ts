@@ -269,6 +269,34 @@ describe("Catalog", () => {
       ))
     }))
 
+  it.scopedLive("reads SQL's vocabulary once, and not for everyone who wants it anew", () =>
+    withCatalog("CREATE TYPE mood AS ENUM ('ok')", (catalog, db, queries) =>
+      Effect.gen(function*() {
+        const all = yield* Effect.all(Array.from({ length: 20 }, () => catalog.sql), { concurrency: "unbounded" })
+        assert.strictEqual(new Set(all).size, 1)
+        assert.deepStrictEqual(all[0]!.typesNamed.get("mood")![0]!.labels, ["ok"])
+        yield* db.exec("ALTER TYPE mood ADD VALUE 'sad'")
+        yield* catalog.forgetSql
+        const again = yield* catalog.sql
+        // Unless the machine takes seconds for this, it is as it was.
+        assert.isAtMost(queries(), again === all[0] ? 1 : 2)
+      })))
+
+  it.scopedLive("evaluates constants and checks clauses", () =>
+    withCatalog("CREATE TABLE \"T\" (id int, b bool)", (catalog) =>
+      Effect.gen(function*() {
+        assert.deepStrictEqual(yield* catalog.evaluate(["1 + 1", "NULL::int4", "1 / 0"]), [
+          Either.right("2"),
+          Either.right(null),
+          Either.left("division by zero")
+        ])
+        assert.deepStrictEqual(yield* catalog.check("public", "T", "(\"id\" = 1) AND \"b\""), Either.void)
+        assert.deepStrictEqual(
+          yield* catalog.check("public", "T", "\"id\" = 'x'"),
+          Either.left("invalid input syntax for type integer: \"x\"")
+        )
+      })))
+
   describe("canonical", () => {
     const types = `
       CREATE TYPE mood AS ENUM ('sad', 'ok');

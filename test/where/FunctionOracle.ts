@@ -18,6 +18,8 @@ export interface Group {
   readonly samples: Readonly<Record<string, ReadonlyArray<string>>>
   /** Types that `anyelement`, `anyarray`, `anyenum` and the like stand for. Arrays need samples too, as `int4[]`. */
   readonly elements?: ReadonlyArray<string>
+  /** Of an element type: its range and multirange types, which `anyrange` and `anymultirange` then stand for. */
+  readonly ranges?: Readonly<Record<string, readonly [string, string]>>
   /** Collations to call under, as in SQL; `"C"` when there are none. */
   readonly collations?: ReadonlyArray<Collation>
   /** The most calls of one signature. */
@@ -25,6 +27,8 @@ export interface Group {
   /** The least share of calls that we must be certain of, and other ones for some functions. */
   readonly certain?: number
   readonly exceptions?: Readonly<Record<string, number>>
+  /** Arguments' types to call with, of functions that take any. */
+  readonly signatures?: Readonly<Record<string, ReadonlyArray<ReadonlyArray<string>>>>
   /** Run before, to make types. */
   readonly setup?: string
 }
@@ -81,9 +85,12 @@ const loadTypes = (db: Postgres.Queryable) =>
 const POLYMORPHIC = /^any(compatible)?(element|nonarray|enum|array|range|multirange)?$/
 
 /** What a polymorphic type is when its element is `element`. */
-const actual = (display: string, element: string): string => {
+const actual = (display: string, element: string, ranges: Group["ranges"]): string => {
   const match = POLYMORPHIC.exec(display)
-  return match === null || display === "any" ? display : match[2] === "array" ? `${element}[]` : element
+  if (match === null || display === "any") return display
+  if (match[2] === "range") return ranges?.[element]?.[0] ?? display
+  if (match[2] === "multirange") return ranges?.[element]?.[1] ?? display
+  return match[2] === "array" ? `${element}[]` : element
 }
 
 /** As a cast names it: `character` alone would be one character long. */
@@ -116,7 +123,10 @@ interface Signature {
   readonly site: Omit<CallSite, "constants">
   readonly source: string
   readonly args: ReadonlyArray<string>
-  readonly collate: string
+  /** The argument whose collation is given, or -1. */
+  readonly collatable: number
+  /** The last argument is an array of the variadic ones. */
+  readonly variadic: boolean
 }
 
 interface Case {
@@ -149,6 +159,69 @@ const evaluate = (
   }
 }
 
+type Attempt = (expressions: ReadonlyArray<string>) => Effect.Effect<ReadonlyArray<string>, Postgres.QueryError>
+type Samples = ReadonlyMap<string, ReadonlyArray<string>>
+
+/** Samples in output form. */
+const inOutputForm = (samples: Group["samples"], attempt: Attempt) =>
+  Effect.gen(function*() {
+    const result = new Map<string, ReadonlyArray<string>>()
+    for (const [display, texts] of Object.entries(samples)) {
+      const results = yield* attempt(texts.map((text) => `${quoteLiteral(text)}::${castable(display)}`))
+      results.forEach((result, i) => assert(result.startsWith("V"), `${display} ${texts[i]!}: ${result}`))
+      result.set(display, [...new Set(results.map((result) => result.slice(1)))])
+    }
+    return result
+  })
+
+/** How a function that a row of pg_proc describes is called. */
+const signaturesOf = (
+  row: Postgres.Row,
+  group: Group,
+  samples: Samples,
+  types: ReadonlyMap<string, SqlType>
+): ReadonlyArray<Signature> => {
+  const declared = JSON.parse(row.args!) as ReadonlyArray<string>
+  const elements = declared.some((arg) => POLYMORPHIC.test(arg)) ? group.elements ?? [] : [""]
+  const given = group.signatures?.[row.prosrc!]
+  const calls = given?.map((args) => ({ args, element: "" })) ??
+    elements.map((element) => ({ args: declared.map((arg) => actual(arg, element, group.ranges)), element }))
+  return calls.filter(({ args }) => args.every((arg) => samples.has(arg))).flatMap(({ args, element }) => {
+    const collatable = args.findIndex((arg) => types.get(arg)!.collation !== 0)
+    return (collatable < 0 ? [undefined] : group.collations ?? [C]).map((collation) => ({
+      site: {
+        fn: {
+          oid: Number(row.oid),
+          schema: row.nspname!,
+          name: row.proname!,
+          source: row.prosrc!,
+          strict: row.proisstrict === "t"
+        },
+        args: args.map((arg) => types.get(arg)!),
+        result: types.get(actual(row.result!, element, group.ranges))!,
+        collation
+      },
+      source: row.prosrc!,
+      args,
+      collatable,
+      variadic: row.provariadic !== "0" && given === undefined
+    }))
+  })
+}
+
+const casesOf = (signature: Signature, samples: Samples, limit: number): ReadonlyArray<Case> => {
+  const { site, args, collatable, variadic } = signature
+  const nulls = site.fn.strict ? [] : [null]
+  return combinations(args.map((arg) => [...samples.get(arg)!, ...nulls]), limit).map((values) => {
+    const list = values.map((text, i) => {
+      const collate = i === collatable && site.collation !== undefined ? ` COLLATE ${quote(site.collation.name)}` : ""
+      const value = `${text === null ? "NULL" : quoteLiteral(text)}::${castable(args[i]!)}${collate}`
+      return variadic && i === args.length - 1 ? `VARIADIC ${value}` : value
+    })
+    return { signature, values, sql: `pg_catalog.${quote(site.fn.name)}(${list.join(", ")})` }
+  })
+}
+
 /** `codecOf` is given here, so that this file depends on no codec. */
 export const check = (group: Group, codecOf: (type: SqlType) => Codec | undefined) =>
   Effect.gen(function*() {
@@ -156,77 +229,31 @@ export const check = (group: Group, codecOf: (type: SqlType) => Codec | undefine
     const db = yield* database.session
     yield* db.exec(`${DISPLAY_SETTINGS}; ${group.setup ?? ""}; ${setup}`)
     const types = yield* loadTypes(db)
-    const attempt = (expressions: ReadonlyArray<string>) =>
+    const attempt: Attempt = (expressions) =>
       Effect.map(
         db.query(`SELECT attempt(e) AS result FROM unnest($1::text[]) WITH ORDINALITY u(e, i) ORDER BY i`, [
           expressions
         ]),
         (rows) => rows.map((row) => row.result!)
       )
-
-    // Samples in output form.
-    const samples = new Map<string, ReadonlyArray<string>>()
-    for (const [display, texts] of Object.entries(group.samples)) {
-      const results = yield* attempt(texts.map((text) => `${quoteLiteral(text)}::${castable(display)}`))
-      results.forEach((result, i) => assert(result.startsWith("V"), `${display} ${texts[i]!}: ${result}`))
-      samples.set(display, [...new Set(results.map((result) => result.slice(1)))])
-    }
-
+    const samples = yield* inOutputForm(group.samples, attempt)
     const rows = yield* db.query(
-      `SELECT p.oid, nspname, proname, prosrc, proisstrict, proretset, prorettype::regtype::text AS result,
+      `SELECT p.oid, nspname, proname, prosrc, proisstrict, provariadic, prorettype::regtype::text AS result,
          to_json(ARRAY(SELECT t::regtype::text FROM unnest(proargtypes::oid[]) t)) AS args
        FROM pg_proc p JOIN pg_namespace n ON n.oid = pronamespace
        WHERE prolang = (SELECT oid FROM pg_language WHERE lanname = 'internal') AND prosrc = ANY($1::text[])`,
       [Object.keys(group.functions)]
     )
-    const cases: Array<Case> = []
-    for (const row of rows) {
-      const declared = JSON.parse(row.args!) as ReadonlyArray<string>
-      const polymorphic = declared.some((arg) => POLYMORPHIC.test(arg))
-      const collations = group.collations ?? [C]
-      for (const element of polymorphic ? group.elements ?? [] : [""]) {
-        const args = declared.map((arg) => actual(arg, element))
-        if (args.some((arg) => !samples.has(arg))) continue
-        const collatable = args.findIndex((arg) => types.get(arg)!.collation !== 0)
-        for (const collation of collatable < 0 ? [undefined] : collations) {
-          const strict = row.proisstrict === "t"
-          const site = {
-            fn: {
-              oid: Number(row.oid),
-              schema: row.nspname!,
-              name: row.proname!,
-              source: row.prosrc!,
-              strict
-            },
-            args: args.map((arg) => types.get(arg)!),
-            result: types.get(actual(row.result!, element))!,
-            collation
-          }
-          const collate = collation === undefined ? "" : ` COLLATE ${quote(collation.name)}`
-          const signature = { site, source: row.prosrc!, args, collate }
-          for (
-            const values of combinations(
-              args.map((arg) => [...samples.get(arg)!, ...(strict ? [] : [null])]),
-              group.limit ?? 300
-            )
-          ) {
-            const list = values.map((text, i) =>
-              `${text === null ? "NULL" : quoteLiteral(text)}::${castable(args[i]!)}${i === collatable ? collate : ""}`
-            )
-            cases.push({ signature, values, sql: `pg_catalog.${quote(row.proname!)}(${list.join(", ")})` })
-          }
-        }
-      }
-    }
-
+    const cases = rows
+      .flatMap((row) => signaturesOf(row, group, samples, types))
+      .flatMap((signature) => casesOf(signature, samples, group.limit ?? 300))
     const expected = yield* attempt(cases.map((one) => one.sql))
     const counts = new Map(Object.keys(group.functions).map((source) => [source, { calls: 0, certain: 0 }]))
     cases.forEach(({ signature, values, sql }, i) => {
-      const builtin = group.functions[signature.source]!
       const count = counts.get(signature.source)!
       const failed = expected[i]!.startsWith("E")
       for (const constants of [false, true]) {
-        const result = evaluate(builtin, signature, values, constants, codecOf)
+        const result = evaluate(group.functions[signature.source]!, signature, values, constants, codecOf)
         if (!failed) count.calls++
         if (result === undefined) continue
         count.certain++

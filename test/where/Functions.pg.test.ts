@@ -2,11 +2,14 @@
  * Functions of numbers, texts, enums and arrays against Postgres.
  */
 import { describe, it } from "@effect/vitest"
+import { arrayFunctions } from "../../src/where/functions/Arrays.ts"
 import { castFunctions } from "../../src/where/functions/Casts.ts"
 import { comparisonFunctions } from "../../src/where/functions/Comparisons.ts"
 import { floatFunctions } from "../../src/where/functions/Floats.ts"
 import { integerFunctions } from "../../src/where/functions/Integers.ts"
 import { numericFunctions } from "../../src/where/functions/Numerics.ts"
+import { patternFunctions } from "../../src/where/functions/Patterns.ts"
+import { textFunctions } from "../../src/where/functions/Text.ts"
 import { textComparisonFunctions } from "../../src/where/functions/TextComparisons.ts"
 import type { Builtins } from "../../src/where/Value.ts"
 import { codecOf } from "../../src/where/values/Codecs.ts"
@@ -204,22 +207,111 @@ const base = {
 }
 const setup = "CREATE TYPE mood AS ENUM ('sad', 'ok', 'happy', 'NULL', 'a b')"
 
+/** Texts to look in, and patterns of all three languages to look for. */
+const patterns = [
+  ...texts,
+  "abcabc",
+  "aXbXc",
+  "ABC",
+  "İSTANBUL",
+  "straße",
+  "ab%",
+  "%c",
+  "%b%",
+  "a%c",
+  "%a%c%",
+  "_",
+  "__",
+  "a_c",
+  "%_",
+  "_%_",
+  "%b_",
+  "_b%",
+  "%_b%c",
+  "\\%",
+  "a\\",
+  "%\\_%",
+  "k",
+  "%k%",
+  "^a",
+  "c$",
+  "^abc$",
+  "^$",
+  "bc",
+  "x.z",
+  "$",
+  "^"
+]
+/** Of functions that take any number of arguments of any types. */
+const signatures = {
+  text_concat: [
+    ["text"],
+    ["text", "integer"],
+    ["boolean", "numeric", "text"],
+    ["character", "name", "double precision", "mood"],
+    ["bytea", "uuid"]
+  ],
+  text_concat_ws: [["text", "text"], ["text", "bigint", "boolean"], ["text", "text", "text", "real"]]
+}
+const elements = ["integer", "text", "numeric", "boolean", "mood", "uuid", "character", "double precision"]
+const arrays = {
+  integer: ["0", "1", "2", "-1", "3", "5"],
+  text: ["", "a", "b", "NULL", "a b", "é", "😀", "\uffff", "{", "\"", "\\"],
+  numeric: ["1", "1.0", "2.5", "NaN"],
+  "double precision": ["0", "-0", "1.5", "NaN"],
+  "integer[]": [
+    "{}",
+    "{1}",
+    "{1,2,3}",
+    "{3,2,1}",
+    "{1,NULL}",
+    "{NULL}",
+    "{1,1}",
+    "[0:2]={1,2,3}",
+    "[-5:-4]={1,2}",
+    "{{1,2},{3,4}}",
+    "{{1,2}}",
+    "{{{1},{2}}}",
+    "[2:3][0:1]={{1,2},{3,4}}",
+    "{2}"
+  ],
+  "text[]": [
+    "{}",
+    "{a}",
+    "{a,b}",
+    "{\"\"}",
+    "{NULL,\"NULL\"}",
+    "{\"a b\",\"{\",\"\\\"\",\"\\\\\"}",
+    "{é,😀}",
+    "{\uffff}",
+    "{😀}",
+    "{{a,b},{c,NULL}}",
+    "[3:4]={x,y}"
+  ],
+  "numeric[]": ["{}", "{1.0,2.50}", "{1,2.5}", "{NaN}", "{NULL,1.00}"],
+  "boolean[]": ["{}", "{t,f}", "{f,NULL}"],
+  "mood[]": ["{}", "{sad,\"a b\"}", "{\"NULL\",NULL}", "{ok}", "{happy,ok}"],
+  "uuid[]": ["{}", "{00000000-0000-0000-0000-000000000000}"],
+  "character[]": ["{}", "{\"a \",b}", "{a,\"b  \"}"],
+  "double precision[]": ["{}", "{-0}", "{0}", "{NaN,1.5}", "{Infinity,NULL}"]
+}
+
 const run = (functions: Builtins, options: Partial<Group>) =>
   check({ functions, samples: base, setup, ...options }, codecOf)
 
 describe("functions", () => {
   it.scoped("comparing numbers and other scalars", () =>
-    run(comparisonFunctions, { elements: ["mood"], limit: 1500, certain: 1 }))
+    run(comparisonFunctions, { elements: ["mood"], limit: 400, certain: 1 }))
 
   it.scoped("comparing texts under a bytewise collation", () =>
-    run(textComparisonFunctions, { limit: 1000, certain: 1, collations: [C] }))
+    run(textComparisonFunctions, { limit: 300, certain: 1, collations: [C] }))
 
   it.scoped("comparing texts under a language's collation", () =>
     run(textComparisonFunctions, { collations: [ICU], certain: 0.03 }))
 
   it.scoped("of integers", () =>
     run(integerFunctions, {
-      limit: 700,
+      limit: 400,
       certain: 1,
       exceptions: { int2shl: 0.2, int2shr: 0.2, int4shl: 0.2, int4shr: 0.2, int8shl: 0.2, int8shr: 0.2 }
     }))
@@ -227,7 +319,62 @@ describe("functions", () => {
   it.scoped("of floats", () => run(floatFunctions, { limit: 700, certain: 0.95 }))
 
   it.scoped("of numerics", () =>
-    run(numericFunctions, { limit: 1500, certain: 0.95, exceptions: { numeric_round: 0.5, numeric_trunc: 0.5 } }))
+    run(numericFunctions, { limit: 1000, certain: 0.95, exceptions: { numeric_round: 0.5, numeric_trunc: 0.5 } }))
 
   it.scoped("casting numbers", () => run(castFunctions, { certain: 0.9 }))
+
+  it.scoped("of texts", () =>
+    run(textFunctions, {
+      samples: {
+        ...base,
+        integer: [
+          "0",
+          "1",
+          "-1",
+          "2",
+          "3",
+          "-2",
+          "5",
+          "-5",
+          "65",
+          "233",
+          "55296",
+          "128512",
+          "2147483647",
+          "-2147483648"
+        ]
+      },
+      signatures,
+      limit: 250,
+      certain: 0.95,
+      exceptions: { text_right: 0.9 }
+    }))
+
+  it.scoped("of texts under a language's collation", () =>
+    run({ lower: textFunctions.lower!, upper: textFunctions.upper!, textpos: textFunctions.textpos! }, {
+      collations: [ICU],
+      certain: 0.6
+    }))
+
+  it.scoped("matching patterns", () =>
+    run(patternFunctions, { samples: { ...base, text: patterns, name: patterns, character: patterns }, limit: 600 }))
+
+  it.scoped("matching patterns under a language's collation", () =>
+    run(patternFunctions, {
+      samples: { ...base, text: patterns, name: patterns, character: patterns },
+      limit: 600,
+      collations: [ICU],
+      certain: 0.5
+    }))
+
+  it.scoped("of arrays", () =>
+    run(arrayFunctions, { elements, limit: 700, certain: 0.95, samples: { ...base, ...arrays } }))
+
+  it.scoped("of arrays under a language's collation", () =>
+    run(arrayFunctions, {
+      elements: ["text", "integer"],
+      samples: { ...base, ...arrays },
+      collations: [ICU],
+      certain: 0.5
+    }))
 })

@@ -1,87 +1,76 @@
+/**
+ * Clauses that mean harm to the parser: each is a syntax tree or a message, whatever it is.
+ */
 import { assert, describe, it } from "@effect/vitest"
-import { Either, FastCheck as fc } from "effect"
-import { print } from "../../src/where/Print.ts"
-import { clause, columns, equality, hostile, read } from "./Clauses.ts"
+import { Effect, Either, FastCheck as fc } from "effect"
+import { MAX_BYTES, parse } from "../../src/where/Grammar.ts"
+import { clause, hostile } from "./Clauses.ts"
+
+const read = (clause: string) => Effect.runPromise(Effect.either(parse(clause)))
+
+const fill = (part: string) => part.repeat(Math.floor(65_000 / part.length))
+
+const big: ReadonlyArray<string> = [
+  fill("("),
+  fill("NOT "),
+  `${fill("- ")}1`,
+  fill("'"),
+  fill("\""),
+  fill("/*"),
+  fill("/*|"),
+  fill("+-"),
+  fill(`${"+-".repeat(31)} `),
+  fill(`${"/*".repeat(31)} `),
+  fill("--\n"),
+  fill("\\"),
+  fill("id = 1 AND "),
+  fill("CASE WHEN true THEN "),
+  fill("f("),
+  fill("$a$"),
+  fill("[[["),
+  fill("E'\\"),
+  fill("U&\"\\"),
+  fill(" "),
+  fill("\ud800"),
+  `1${fill("+1")}=1`,
+  `id${fill("[1]")}=1`,
+  `id${fill("::int4")}=1`,
+  `id${fill(" COLLATE a")}`,
+  `true;${fill("true;")}`,
+  `true ORDER BY 1${fill(",1")}`
+]
 
 describe("hostile values", () => {
   for (const value of hostile) {
-    it(JSON.stringify(value), async () => {
-      const expected = Either.right(equality("title", value))
-      assert.deepStrictEqual(await read("title = $1", value), expected)
-      assert.deepStrictEqual(await read(`title = '${value.replaceAll("'", "''")}'`), expected)
-      const again = await read(print(equality("title", value)).replace("OPERATOR(pg_catalog.=)", "="))
-      assert.deepStrictEqual(again, expected)
+    it(`${JSON.stringify(value)} is a text`, async () => {
+      const tree = Either.getOrThrow(await read(`'${value.replaceAll("'", "''")}'`))
+      assert.deepStrictEqual("A_Const" in tree && (tree.A_Const.sval?.sval ?? ""), value)
     })
   }
 })
 
 describe("any text", () => {
-  it("is an error or a clause, soon", async () => {
-    await read("true")
+  it("is an error or one expression", async () => {
     let accepted = 0
-    const slow: Array<string> = []
     await fc.assert(
       fc.asyncProperty(clause, async (text) => {
-        const before = performance.now()
-        const result = await read(text, "1")
-        if (performance.now() - before > 50) slow.push(text)
-        if (Either.isRight(result)) {
-          accepted++
-          if (result.right !== undefined) {
-            assert.strictEqual(result.right._tag, "Equality")
-            assert.include(columns.map(({ name }) => name), result.right.column)
-          }
-        } else {
-          assert.isString(result.left)
-          assert.isAbove(result.left.length, 0)
-        }
+        const result = await read(text)
+        if (Either.isRight(result)) accepted++
+        else assert.isAbove(result.left.length, 0)
       }),
       { numRuns: 3000 }
     )
-    // The machine may be busy; a clause that is slow is slow twice.
-    for (const text of slow) {
-      const before = performance.now()
-      await read(text, "1")
-      assert.isBelow(performance.now() - before, 50, text)
-    }
     assert.isAbove(accepted, 30)
-  }, 60_000)
+  })
 
-  it("of the greatest size is refused soon too", async () => {
-    const fill = (part: string) => part.repeat(Math.floor(65_000 / part.length))
-    const big = [
-      fill("("),
-      fill("NOT "),
-      fill("- ") + "1",
-      "id IN (1" + fill(",1") + ")",
-      "done" + fill(" OR done"),
-      "title = '" + fill("a") + "'",
-      fill("'"),
-      fill("\""),
-      fill("/*"),
-      fill("/*|"),
-      fill("+-"),
-      fill(`${"+-".repeat(31)} `),
-      fill(`${"/*".repeat(31)} `),
-      fill("--\n"),
-      fill("\\"),
-      fill("é"),
-      "id" + fill("[1]"),
-      "id" + fill("::int4"),
-      fill("id = 1 AND "),
-      fill("CASE WHEN true THEN "),
-      fill("f("),
-      "1" + fill("+1") + "=1",
-      fill(" ")
-    ]
+  it("of the greatest size leaves the parser whole", async () => {
     for (const text of big) {
-      let best = Infinity
-      for (let i = 0; i < 5; i++) {
-        const before = performance.now()
-        await read(text)
-        best = Math.min(best, performance.now() - before)
-      }
-      assert.isBelow(best, 50, text.slice(0, 30))
+      const result = await read(text)
+      if (Either.isLeft(result)) assert.isBelow(result.left.length, 1000, text.slice(0, 20))
+      assert.isTrue(Either.isRight(await read("id = 1")), text.slice(0, 20))
     }
+    assert.match(String(Either.getLeft(await read("a".repeat(MAX_BYTES + 1)))), /bigger than maximum size/)
+    assert.match(String(Either.getLeft(await read("é".repeat(MAX_BYTES / 2 + 1)))), /bigger than maximum size/)
+    assert.match(String(Either.getLeft(await read("a = '\0'"))), /null byte/)
   })
 })

@@ -49,10 +49,14 @@ const stampPlus = (stamp: Stamp, months: number, days: number, micros: number): 
 /** Midnight of a day, as a timestamp. */
 const midnight = (day: number): Stamp => isInfinite(day) ? day : stampOf(day, 0)
 
-const stampMinus = (a: Stamp, b: Stamp): number => {
+/** The most days whose microseconds are an int8. */
+const LONGEST_DAYS = 106_751_990
+
+/** In days and, with the same sign, what is over. */
+const stampMinus = (a: Stamp, b: Stamp): Interval => {
   if (isInfinite(a) || isInfinite(b)) unsure()
-  // Both parts are exact, and what is no safe integer together is refused by `intervalOf`.
-  return (dayOfStamp(a) - dayOfStamp(b)) * MICROS_PER_DAY + (timeOfStamp(a) - timeOfStamp(b))
+  const days = dayOfStamp(a) - dayOfStamp(b)
+  return Math.abs(days) <= LONGEST_DAYS ? justifyHours(0, days, timeOfStamp(a) - timeOfStamp(b)) : unsure()
 }
 
 const timeOf = (micros: number): number => {
@@ -144,7 +148,7 @@ const timestamps: Readonly<Record<string, Closure>> = {
   timestamp_mi_interval: minus,
   timestamptz_pl_interval: plus,
   timestamptz_mi_interval: minus,
-  timestamp_mi: (a, b) => justifyHours(0, 0, stampMinus(a as Stamp, b as Stamp)),
+  timestamp_mi: (a, b) => stampMinus(a as Stamp, b as Stamp),
   timestamp_age: (a, b) => age(a as Stamp, b as Stamp),
   timestamptz_age: (a, b) => age(a as Stamp, b as Stamp),
   timestamp_finite: (a) => !isInfinite(a as Stamp),

@@ -130,6 +130,8 @@ const stampPart = (field: string, stamp: Stamp): Part | null => {
   if (stamp === Infinity || stamp === -Infinity) return endlessPart(field, stamp)
   if (field === "epoch") {
     const micros = BigInt(stamp) + BigInt(EPOCH_DAYS) * BigInt(MICROS_PER_DAY)
+    // Beyond int8, Postgres calculates in doubles.
+    if (BigInt.asIntN(64, micros) !== micros) unsure()
     return { micros, places: 6, float: Number(micros) / MICROS_PER_SECOND }
   }
   return timePart(field, timeOfStamp(stamp)) ?? datePart(field, dayOfStamp(stamp))

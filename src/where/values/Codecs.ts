@@ -6,6 +6,7 @@ import type { Codec, Codecs } from "../Value.ts"
 import { arrayCodec } from "./Arrays.ts"
 import { float4Codec, float8Codec } from "./Floats.ts"
 import { boolCodec, int2Codec, int4Codec, int8Codec, oidCodec } from "./Integers.ts"
+import { jsonCodecs } from "./Json.ts"
 import { numericCodec } from "./Numeric.ts"
 import { temporalCodecs } from "./Temporal.ts"
 import { bpcharCodec, byteaCodec, charCodec, enumCodec, nameCodec, opaqueCodec, textCodec, uuidCodec } from "./Texts.ts"
@@ -30,7 +31,7 @@ const scalarCodecs: Codecs = {
 }
 
 /** Of types in `pg_catalog`, by name. */
-const codecs = new Map<string, Codec>([scalarCodecs, temporalCodecs].flatMap((some) => Object.entries(some)))
+const codecs = new Map<string, Codec>([scalarCodecs, temporalCodecs, jsonCodecs].flatMap((some) => Object.entries(some)))
 
 /** `undefined` when values of the type can't be read here. Domains are read as what they are made of. */
 export const codecOf = (type: SqlType): Codec | undefined => {
