@@ -2,8 +2,9 @@
  * Clauses that only Postgres can evaluate, in the simulated world: `strange(title)` is true of titles that begin with s, and
  * fails on `error`.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect, Either, type Scope } from "effect"
+import * as Grammar from "../../src/where/Grammar.ts"
 import { makeState } from "../../src/storage/ShapeStorageMemory.ts"
 import {
   insert,
@@ -18,6 +19,9 @@ import {
   update
 } from "../support/EngineWorld.ts"
 import { inOrder, type Simulation } from "../support/Simulation.ts"
+
+// The simulated world has no time for the parser to be loaded.
+beforeAll(() => Effect.runPromise(Grammar.parse("true")))
 
 const row = (id: number, title: string | null) => ({ id: String(id), title })
 
@@ -113,12 +117,12 @@ describe("a clause that only Postgres can evaluate", () => {
     Effect.gen(function*() {
       const world = yield* setUp(simulation)
       const { engine, source } = world
-      yield* source.beforeVerdicts.close
+      yield* source.beforeVerdicts.gate.close
       source.transaction(insert("items", row(1, "s")))
       source.deliver()
       yield* simulation.settle
       yield* engine.remove(world.strange)
-      yield* source.beforeVerdicts.open
+      yield* source.beforeVerdicts.gate.open
       yield* simulation.advance("1 second")
       assert.deepStrictEqual(yield* ids(world, world.all), ["1"])
       assert.strictEqual(world.gauges.memoryBytes(), 0)
@@ -129,13 +133,13 @@ describe("a clause that only Postgres can evaluate", () => {
     Effect.gen(function*() {
       const world = yield* setUp(simulation)
       const { source } = world
-      yield* source.beforeVerdicts.close
+      yield* source.beforeVerdicts.gate.close
       source.transaction(insert("items", row(1, "s")), insert("items", row(2, "t")))
       source.deliver(2)
       yield* simulation.settle
       source.disconnect()
       yield* simulation.settle
-      yield* source.beforeVerdicts.open
+      yield* source.beforeVerdicts.gate.open
       yield* simulation.advance("10 seconds")
       source.deliver()
       yield* simulation.advance("10 seconds")
@@ -147,13 +151,13 @@ describe("a clause that only Postgres can evaluate", () => {
     Effect.gen(function*() {
       const world = yield* setUp(simulation)
       const { engine, source } = world
-      yield* source.beforeVerdicts.close
+      yield* source.beforeVerdicts.gate.close
       source.transaction(insert("items", row(1, "s")), insert("items", row(2, "t")))
       source.deliver()
       yield* simulation.settle
       const late = yield* engine.resolve(request("items", { where: "strange(title)", columns: ["id"] }))
       yield* simulation.advance("1 second")
-      yield* source.beforeVerdicts.open
+      yield* source.beforeVerdicts.gate.open
       source.transaction(insert("items", row(3, "s")))
       source.deliver()
       yield* simulation.advance("10 seconds")

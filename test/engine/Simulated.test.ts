@@ -3,10 +3,12 @@
  * commits, a store that refuses, consumers that end for idleness, and readers that follow at their own pace. Every seed is one history, repeated
  * exactly. `SIMULATION_SEEDS` runs more of them, `SIMULATION_SEED` a single one.
  */
-import { assert, describe, it } from "@effect/vitest"
+import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Cause, Effect } from "effect"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
+
 import { makeState, type MemoryState, unflushed } from "../../src/storage/ShapeStorageMemory.ts"
+import * as Grammar from "../../src/where/Grammar.ts"
 import {
   type Change,
   insert,
@@ -24,6 +26,9 @@ import {
   update
 } from "../support/EngineWorld.ts"
 import { randomOf, Simulation } from "../support/Simulation.ts"
+
+// The simulated world has no time for the parser to be loaded.
+beforeAll(() => Effect.runPromise(Grammar.parse("true")))
 
 const tables = ["items", "notes"]
 

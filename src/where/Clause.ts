@@ -1,0 +1,122 @@
+/**
+ * A where clause as text, made into what a shape's definition keeps: parsed, typed, its constants computed, and
+ * accepted by Postgres.
+ */
+import { Effect, Either } from "effect"
+import type { Clause, Constant, Expression } from "../domain/Expression.ts"
+import { analyse, type Analysed, messageAt } from "./Analyse.ts"
+import type { ClauseContext } from "./Analysis.ts"
+import { columnsOf } from "./ExpressionType.ts"
+import { constantParts, foldEvident, replaceParts, unreadWithin, valueOf } from "./Fold.ts"
+import * as Grammar from "./Grammar.ts"
+import { printExpression, printTemplate } from "./Print.ts"
+import { isConstant } from "./Simplify.ts"
+import { nameOfType } from "./SqlNames.ts"
+
+/** Questions to the database. */
+export interface Ask<E> {
+  /** Output texts of constant expressions; Left is the message of the one that failed. */
+  readonly evaluate: (
+    sql: ReadonlyArray<string>
+  ) => Effect.Effect<ReadonlyArray<Either.Either<string | null, string>>, E>
+  /** Whether the table accepts a condition. */
+  readonly check: (sql: string) => Effect.Effect<Either.Either<void, string>, E>
+}
+
+export interface ResolveContext extends ClauseContext {
+  /** Whatever `check` depends on, such as the table and its version: what was accepted in one scope is not in another. */
+  readonly scope: string
+}
+
+/** How many templates that Postgres has accepted are remembered. */
+const MAX_TEMPLATES = 10_000
+
+/** Templates by scope, the least recently used first. */
+const accepted = new Set<string>()
+
+const isAccepted = (template: string): boolean => {
+  if (!accepted.delete(template)) return false
+  accepted.add(template)
+  return true
+}
+
+const accept = (template: string): void => {
+  accepted.add(template)
+  if (accepted.size <= MAX_TEMPLATES) return
+  for (const oldest of accepted) {
+    accepted.delete(oldest)
+    return
+  }
+}
+
+const noParts: ReadonlyMap<Expression, Constant> = new Map()
+
+const evaluateAll = Effect.fnUntraced(function*<E>(
+  { sql }: ResolveContext,
+  parts: ReadonlyArray<Expression>,
+  ask: Ask<E>
+) {
+  if (parts.length === 0) return noParts
+  const answers = yield* ask.evaluate(parts.map(printExpression))
+  const values = new Map<Expression, Constant>()
+  for (const [i, part] of parts.entries()) {
+    const value = valueOf(sql, part, answers[i] ?? Either.left("no answer"))
+    if (value !== undefined) values.set(part, value)
+  }
+  return values
+})
+
+/** The first literal that is none of its type. */
+const refuseUnread = ({ clause }: ResolveContext, { unread }: Analysed, values: ReadonlyMap<Expression, Constant>) => {
+  for (const [literal, { place, text, type }] of unread) {
+    if (values.has(literal)) continue
+    return Effect.fail(messageAt(clause, place, `invalid syntax for type ${nameOfType(type)}: ${text}`))
+  }
+  return Effect.void
+}
+
+interface Folded {
+  readonly expression: Expression
+  /** Some constant part has no value, such as a division by zero. */
+  readonly failing: boolean
+}
+
+const fold = Effect.fnUntraced(function*<E>(context: ResolveContext, analysed: Analysed, ask: Ask<E>) {
+  const first = foldEvident(analysed.expression, analysed.unread)
+  const parts = constantParts(first, analysed.unread)
+  const values = yield* evaluateAll(context, parts, ask)
+  const failed = parts.filter((part) => !values.has(part))
+  if (failed.length === 0) return { expression: replaceParts(first, values), failing: false } satisfies Folded
+  // What failed may be a literal. Anything else is left to Postgres, which may never come to compute it.
+  const literals = unreadWithin(failed, analysed.unread)
+  const texts = yield* evaluateAll(context, literals.filter((literal) => !failed.includes(literal)), ask)
+  const unread = new Map([...analysed.unread].filter(([literal]) => literals.includes(literal)))
+  yield* refuseUnread(context, { ...analysed, unread }, texts)
+  const expression = replaceParts(first, new Map([...values, ...texts]))
+  return { expression, failing: failed.some((part) => part._tag !== "Constant") } satisfies Folded
+})
+
+const toClause = (expression: Expression): Clause => ({
+  sql: printExpression(expression),
+  columns: columnsOf(expression).map(({ name, type }) => ({ name, typeOid: type.oid })),
+  expression
+})
+
+/**
+ * The clause, or `undefined` when it holds for every row. Fails with the message (Electric HTTP protocol §14.6) for a
+ * clause that is refused.
+ */
+export const resolve = Effect.fnUntraced(function*<E>(context: ResolveContext, ask: Ask<E>) {
+  const node = yield* Grammar.parse(context.clause)
+  const analysed = yield* analyse(context, node)
+  const { expression, failing } = yield* fold(context, analysed, ask)
+  if (isConstant(expression, "t")) return undefined
+  const clause = toClause(expression)
+  const template = `${context.scope} ${failing ? clause.sql : printTemplate(expression)}`
+  if (!isAccepted(template)) {
+    const answer = yield* ask.check(clause.sql)
+    if (Either.isLeft(answer)) return yield* Effect.fail(answer.left)
+    accept(template)
+  }
+  return clause
+})
