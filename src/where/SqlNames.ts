@@ -6,11 +6,13 @@ import type { Collation, SqlCatalog, SqlType } from "../domain/SqlCatalog.ts"
 /** A type by its oid, of one that the catalog itself refers to. */
 export const typeByOid = (sql: SqlCatalog, oid: number): SqlType => {
   const type = sql.types.get(oid)
-  return type ?? { oid, schema: "pg_catalog", name: `type ${oid}`, kind: "p", category: "X", preferred: false, collation: 0 }
+  return type ??
+    { oid, schema: "pg_catalog", name: `type ${oid}`, kind: "p", category: "X", preferred: false, collation: 0 }
 }
 
 /** A type's name in messages: `int4`, `text[]`. */
-export const nameOfType = (type: SqlType): string => type.element === undefined ? type.name : `${nameOfType(type.element)}[]`
+export const nameOfType = (type: SqlType): string =>
+  type.element === undefined ? type.name : `${nameOfType(type.element)}[]`
 
 /** The place of a schema among those that unqualified names are looked up in; -1 for one that is not. */
 export const pathPosition = (sql: SqlCatalog, schema: string): number => sql.searchPath.indexOf(schema)

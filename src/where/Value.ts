@@ -20,7 +20,7 @@ export interface Interval {
   readonly days: number
   readonly micros: number
 }
-/** Elements in row-major order; no dimensions for the empty array. */
+/** Elements in row-major order; no dimensions for the empty array. A multirange is one of its ranges. */
 export interface PgArray {
   readonly _tag: "Array"
   readonly elements: ReadonlyArray<Value>
@@ -57,8 +57,8 @@ export interface TimeTz {
 
 /**
  * bool: boolean. int2, int4, oid: number. int8: bigint. float4, float8: number. date: days since 2000-01-01, with
- * ±Infinity. time: microseconds. timestamp, timestamptz: microseconds since 2000-01-01 (UTC), with ±Infinity; one that is
- * no safe integer is unsure. text, varchar, bpchar (with its blanks), name, "char", json, uuid, bytea (hex), enums, and
+ * ±Infinity. time: microseconds. timestamp, timestamptz: microseconds since 2000-01-01 (UTC), with ±Infinity; a bigint
+ * when they are no safe integer. text, varchar, bpchar (with its blanks), name, "char", json, uuid, bytea (hex), enums, and
  * every type without a codec: the output text.
  */
 export type Value =

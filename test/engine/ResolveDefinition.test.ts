@@ -197,10 +197,10 @@ describe("where", () => {
         assert(Either.isRight(result))
         assert.strictEqual(
           result.right?.sql,
-          "\"id\" OPERATOR(\"pg_catalog\".=) '1'::\"pg_catalog\".\"int4\"",
+          "\"id\" OPERATOR(pg_catalog.=) '1'::\"pg_catalog\".\"int4\"",
           clause
         )
-        assert.deepStrictEqual(result.right.columns, [{ name: "id", typeOid: 23 }])
+        assert.deepStrictEqual(result.right?.columns, [{ name: "id", typeOid: 23 }])
       }
     }))
 

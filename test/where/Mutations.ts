@@ -54,11 +54,46 @@ const mutateOnce = (random: Random, parts: ReadonlyArray<string>, others: Readon
   ])()
 }
 
+const OPERATORS =
+  "= <> < <= > >= != + - * / % || @> <@ && ? -> ->> ~ !~ LIKE ILIKE << >> IS^DISTINCT^FROM AND OR # & | ^".split(" ")
+    .map((operator) => operator.replaceAll("^", " "))
+
+/** Places of a bracket and the one that closes it. */
+const brackets = (parts: ReadonlyArray<string>): Array<[number, number]> => {
+  const open: Array<number> = []
+  const found: Array<[number, number]> = []
+  for (const [place, part] of parts.entries()) {
+    if (part === "(") open.push(place)
+    const opened = part === ")" ? open.pop() : undefined
+    if (opened !== undefined) found.push([opened, place + 1])
+  }
+  return found.length === 0 ? [[0, parts.length]] : found
+}
+
+/** What leaves a clause well formed more often than not. */
+const exchange = (random: Random, parts: ReadonlyArray<string>, others: ReadonlyArray<string>): Array<string> => {
+  const [start, end] = random.pick(brackets(parts))
+  const [from, to] = random.pick(brackets(others))
+  const isOperator = (part: string) => OPERATORS.includes(part)
+  const isLiteral = (part: string) => /^['\d]/.test(part)
+  const swap = (matches: (part: string) => boolean, others: ReadonlyArray<string>) => {
+    const places = parts.flatMap((part, place) => matches(part) ? [place] : [])
+    const chosen = places.length > 0 && others.length > 0 ? random.pick(places) : -1
+    return parts.map((part, place) => place === chosen ? random.pick(others) : part)
+  }
+  return random.pick([
+    () => [...parts.slice(0, start), ...others.slice(from, to), ...parts.slice(end)],
+    () => swap(isOperator, OPERATORS),
+    () => swap(isLiteral, others.filter(isLiteral))
+  ])()
+}
+
 /** A clause with one to three pieces of it changed; its parameters have hostile values now and then. */
 export const mutate = (random: Random, clause: GeneratedClause, other: GeneratedClause): GeneratedClause => {
   const others = other.sql.match(token) ?? [""]
   let parts: Array<string> = clause.sql.match(token) ?? [""]
-  for (let n = 1 + random.below(3); n > 0; n--) parts = mutateOnce(random, parts, others)
+  const change = random.chance(0.5) ? exchange : mutateOnce
+  for (let n = 1 + random.below(3); n > 0; n--) parts = change(random, parts, others)
   const params = clause.params.map((param) => random.chance(0.3) ? random.pick(hostile) : param)
   return { sql: parts.join(""), params }
 }

@@ -1,4 +1,4 @@
-/** Families of functions over one order, which C names alike: `date_eq`, `date_ne`, `date_lt` … `date_cmp`, `date_larger`. */
+/** Families of functions over one order, which C names alike: `date_eq`, `date_ne`, `date_lt` … `date_cmp`. */
 import type { Builtins, Closure, Value } from "../Value.ts"
 
 /** The same closures wherever their functions are called. */
@@ -25,9 +25,14 @@ export const comparisons = (prefix: string, compare: (a: Value, b: Value) => num
     [`${prefix}_lt${suffix}`]: (a, b) => compare(a, b) < 0,
     [`${prefix}_le${suffix}`]: (a, b) => compare(a, b) <= 0,
     [`${prefix}_gt${suffix}`]: (a, b) => compare(a, b) > 0,
-    [`${prefix}_ge${suffix}`]: (a, b) => compare(a, b) >= 0,
-    [`${prefix}_cmp${suffix}`]: (a, b) => Math.sign(compare(a, b))
+    [`${prefix}_ge${suffix}`]: (a, b) => compare(a, b) >= 0
   })
+
+/** The same with `_cmp`, which is -1, 0 or 1. */
+export const threeWay = (prefix: string, compare: (a: Value, b: Value) => number, suffix = ""): Builtins => ({
+  ...comparisons(prefix, compare, suffix),
+  ...everywhere({ [`${prefix}_cmp${suffix}`]: (a, b) => Math.sign(compare(a, b)) })
+})
 
 /** `_larger` and `_smaller`; of equal ones the second. */
 export const extremes = (prefix: string, compare: (a: Value, b: Value) => number): Builtins =>

@@ -8,8 +8,10 @@ import { comparisonFunctions } from "./Comparisons.ts"
 import { floatFunctions } from "./Floats.ts"
 import { integerFunctions } from "./Integers.ts"
 import { jsonFunctions } from "./Json.ts"
+import { networkFunctions } from "./Network.ts"
 import { numericFunctions } from "./Numerics.ts"
 import { patternFunctions } from "./Patterns.ts"
+import { rangeFunctions } from "./Ranges.ts"
 import { temporalFunctions } from "./Temporal.ts"
 import { textFunctions } from "./Text.ts"
 import { textComparisonFunctions } from "./TextComparisons.ts"
@@ -26,7 +28,9 @@ const builtins = new Map<string, Builtin>(
     patternFunctions,
     arrayFunctions,
     temporalFunctions,
-    jsonFunctions
+    jsonFunctions,
+    rangeFunctions,
+    networkFunctions
   ].flatMap((some) => Object.entries(some))
 )
 

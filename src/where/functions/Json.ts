@@ -15,7 +15,7 @@ import { isArray, isObject, jsonb, printJson } from "../values/Json.ts"
 import { compareJson, containsJson, equalJson } from "../values/JsonOrder.ts"
 import { format, toBigint } from "../values/Numeric.ts"
 import { compareBytes } from "../values/Texts.ts"
-import { comparisons, everywhere } from "./Families.ts"
+import { everywhere, threeWay } from "./Families.ts"
 
 const jsonOf = (value: Value): Json => (value as Jsonb).json
 
@@ -182,7 +182,7 @@ const casts: Readonly<Record<string, Closure>> = {
 }
 
 export const jsonFunctions: Builtins = {
-  ...comparisons("jsonb", (a, b) => compareJson(jsonOf(a), jsonOf(b))),
+  ...threeWay("jsonb", (a, b) => compareJson(jsonOf(a), jsonOf(b))),
   ...variadic,
   ...everywhere({ ...access, ...predicates, ...results, ...casts })
 }

@@ -3,7 +3,7 @@ import { type Builtins, type Interval, type TimeTz, type Value } from "../Value.
 import { moment, type Stamp } from "../values/Calendar.ts"
 import { compareIntervals } from "../values/Interval.ts"
 import { compareTimeTz } from "../values/Temporal.ts"
-import { comparisons, extremes, primitiveComparisons } from "./Families.ts"
+import { extremes, primitiveComparisons, threeWay } from "./Families.ts"
 import { intervalArithmetic } from "./IntervalArithmetic.ts"
 import { temporalArithmetic } from "./TemporalArithmetic.ts"
 import { temporalFields } from "./TemporalFields.ts"
@@ -22,10 +22,10 @@ export const temporalFunctions: Builtins = {
   ...primitiveComparisons("date"),
   ...primitiveComparisons("time"),
   ...primitiveComparisons("timestamp"),
-  ...comparisons("timetz", timesWithZone),
-  ...comparisons("interval", intervals),
-  ...comparisons("date", dateWithStamp, "_timestamp"),
-  ...comparisons("timestamp", stampWithDate, "_date"),
+  ...threeWay("timetz", timesWithZone),
+  ...threeWay("interval", intervals),
+  ...threeWay("date", dateWithStamp, "_timestamp"),
+  ...threeWay("timestamp", stampWithDate, "_date"),
   ...extremes("date", primitives),
   ...extremes("time", primitives),
   ...extremes("timestamp", primitives),

@@ -7,7 +7,9 @@ import { arrayCodec } from "./Arrays.ts"
 import { float4Codec, float8Codec } from "./Floats.ts"
 import { boolCodec, int2Codec, int4Codec, int8Codec, oidCodec } from "./Integers.ts"
 import { jsonCodecs } from "./Json.ts"
+import { networkCodecs } from "./Network.ts"
 import { numericCodec } from "./Numeric.ts"
+import { rangeCodec } from "./Range.ts"
 import { temporalCodecs } from "./Temporal.ts"
 import { bpcharCodec, byteaCodec, charCodec, enumCodec, nameCodec, opaqueCodec, textCodec, uuidCodec } from "./Texts.ts"
 
@@ -31,7 +33,9 @@ const scalarCodecs: Codecs = {
 }
 
 /** Of types in `pg_catalog`, by name. */
-const codecs = new Map<string, Codec>([scalarCodecs, temporalCodecs, jsonCodecs].flatMap((some) => Object.entries(some)))
+const codecs = new Map<string, Codec>(
+  [scalarCodecs, temporalCodecs, jsonCodecs, networkCodecs].flatMap((some) => Object.entries(some))
+)
 
 /** `undefined` when values of the type can't be read here. Domains are read as what they are made of. */
 export const codecOf = (type: SqlType): Codec | undefined => {
@@ -42,5 +46,9 @@ export const codecOf = (type: SqlType): Codec | undefined => {
     return element && arrayCodec(element)
   }
   if (type.kind === "e") return enumCodec(type)
+  if (type.subtype !== undefined) {
+    const bounds = codecOf(type.subtype)
+    return bounds && rangeCodec(type, bounds)
+  }
   return type.schema === "pg_catalog" ? codecs.get(type.name) : undefined
 }
