@@ -28,13 +28,8 @@ import {
   copies,
   type Place,
   placeOf,
-<<<<<<< HEAD
-  Refused,
-  refuse,
-=======
   refuse,
   Refused,
->>>>>>> main
   type Unread
 } from "./Analysis.ts"
 import { coerceTo, coerceToBoolean, commonTypeOf, orText, toCommonType } from "./Coerce.ts"
@@ -105,15 +100,11 @@ const caseExpression = (analysis: Analysis, { arg, args = [], defresult, locatio
   }
 }
 
-<<<<<<< HEAD
-const choice = (analysis: Analysis, kind: "COALESCE" | "GREATEST" | "LEAST", expr: CoalesceExpr | MinMaxExpr): Expression => {
-=======
 const choice = (
   analysis: Analysis,
   kind: "COALESCE" | "GREATEST" | "LEAST",
   expr: CoalesceExpr | MinMaxExpr
 ): Expression => {
->>>>>>> main
   const nodes = expr.args ?? []
   const args = nodes.map((node) => analysis.analyse(node))
   const type = commonTypeOf(analysis, args, kind, expr.location)

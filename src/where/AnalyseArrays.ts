@@ -32,15 +32,11 @@ const castElement = (
 }
 
 /** `target` is the array type that it is cast to, which its elements are then cast to. */
-<<<<<<< HEAD
-export const arrayOf = (analysis: Analysis, { elements = [], location }: A_ArrayExpr, target?: ArrayTarget): Expression => {
-=======
 export const arrayOf = (
   analysis: Analysis,
   { elements = [], location }: A_ArrayExpr,
   target?: ArrayTarget
 ): Expression => {
->>>>>>> main
   const nodes: ReadonlyArray<Node> = elements
   const args = nodes.map((node) =>
     "A_ArrayExpr" in node ? arrayOf(analysis, node.A_ArrayExpr, target) : analysis.analyse(node)

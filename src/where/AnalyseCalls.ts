@@ -35,15 +35,11 @@ const requireKind = (fn: SqlFunction, count: number, place: Place): void => {
 }
 
 /** The last arguments as the array that a variadic function takes. `"any"` takes them as they are. */
-<<<<<<< HEAD
-const packed = (analysis: Analysis, args: ReadonlyArray<Expression>, { fn, variadic }: Called): ReadonlyArray<Expression> => {
-=======
 const packed = (
   analysis: Analysis,
   args: ReadonlyArray<Expression>,
   { fn, variadic }: Called
 ): ReadonlyArray<Expression> => {
->>>>>>> main
   if (variadic === 0 || fn.variadic === Oid.ANY) return args
   const elements = args.slice(-variadic)
   const type = analysis.sql.arrays.get(typeOf(elements[0]!).oid)
@@ -124,9 +120,6 @@ export const analyseCall = (analysis: Analysis, call: FuncCall): Expression => {
     case "Cast":
       return coerce(analysis, args[0]!, choice.cast, "explicit", location)
     case "Chosen":
-<<<<<<< HEAD
-      return makeCall(analysis, { ...choice.candidate.item, args: choice.candidate.args }, args, explicitVariadic, location)
-=======
       return makeCall(
         analysis,
         { ...choice.candidate.item, args: choice.candidate.args },
@@ -134,7 +127,6 @@ export const analyseCall = (analysis: Analysis, call: FuncCall): Expression => {
         explicitVariadic,
         location
       )
->>>>>>> main
     default:
       return refuse(
         location,

@@ -4,13 +4,8 @@
 import type { A_Expr, Node } from "libpg-query"
 import type { Expression } from "../domain/Expression.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
-<<<<<<< HEAD
-import { type Analysis, copies, type Place, refuse, words } from "./Analysis.ts"
-import { compareRows, isRow, pairs } from "./AnalyseRows.ts"
-=======
 import { compareRows, isRow, pairs } from "./AnalyseRows.ts"
 import { type Analysis, copies, type Place, refuse, words } from "./Analysis.ts"
->>>>>>> main
 import { coerceToBoolean, orText, toCommonType } from "./Coerce.ts"
 import { columnsOf, typeOf } from "./ExpressionType.ts"
 import { and, not, or } from "./Logic.ts"
@@ -92,12 +87,8 @@ const between = (analysis: Analysis, kind: string, left: Expression, list: Node,
 
 // --- IS DISTINCT FROM, NULLIF ---
 
-<<<<<<< HEAD
-const isNull = (node: Node | undefined): boolean => node !== undefined && "A_Const" in node && node.A_Const.isnull === true
-=======
 const isNull = (node: Node | undefined): boolean =>
   node !== undefined && "A_Const" in node && node.A_Const.isnull === true
->>>>>>> main
 
 const distinctPair = (
   analysis: Analysis,

@@ -4,13 +4,8 @@
 import type { CollateClause, Node, TypeCast, TypeName } from "libpg-query"
 import type { Constant, Expression } from "../domain/Expression.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
-<<<<<<< HEAD
-import { type Analysis, type Place, placeOf, refuse, words } from "./Analysis.ts"
-import { arrayOf } from "./AnalyseArrays.ts"
-=======
 import { arrayOf } from "./AnalyseArrays.ts"
 import { type Analysis, type Place, placeOf, refuse, words } from "./Analysis.ts"
->>>>>>> main
 import { coerce, coerceTo } from "./Coerce.ts"
 import { baseTypeOf, typeOf } from "./ExpressionType.ts"
 import { findCollation, findType, nameFrom, nameOfType } from "./SqlNames.ts"

@@ -41,15 +41,11 @@ const INT8_MIN = -0x8000000000000000n
 const numberConstant = (analysis: Analysis, written: string, place: Place): Constant => {
   const negative = written.startsWith("-")
   const digits = negative ? written.slice(1) : written
-<<<<<<< HEAD
-  const typed = (oid: number, text: string): Constant => ({ _tag: "Constant", type: typeByOid(analysis.sql, oid), text })
-=======
   const typed = (oid: number, text: string): Constant => ({
     _tag: "Constant",
     type: typeByOid(analysis.sql, oid),
     text
   })
->>>>>>> main
   if (integerLiteral.test(digits)) {
     const plain = digits.replaceAll("_", "")
     const size = BigInt(plain.startsWith("0") && /^0\d/.test(plain) ? plain.replace(/^0+(?=\d)/, "") : plain)
@@ -77,15 +73,11 @@ export const analyseConstant = (
   analysis: Analysis,
   { boolval, bsval, fval, isnull, ival, location, sval }: A_Const
 ): Constant => {
-<<<<<<< HEAD
-  const typed = (oid: number, text: string): Constant => ({ _tag: "Constant", type: typeByOid(analysis.sql, oid), text })
-=======
   const typed = (oid: number, text: string): Constant => ({
     _tag: "Constant",
     type: typeByOid(analysis.sql, oid),
     text
   })
->>>>>>> main
   // Zero, false and the empty text are left out of the tree.
   if (isnull) return untyped(analysis, null, location)
   if (sval) return untyped(analysis, sval.sval ?? "", location)

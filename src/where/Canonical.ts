@@ -32,15 +32,11 @@ export const numericLiteral = (text: string): string | undefined => {
 
 const date = /^(\d{4})-(\d\d)-(\d\d)$/
 const daysOf = (year: number, month: number): number =>
-<<<<<<< HEAD
-  month === 2 ? (year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28) : [4, 6, 9, 11].includes(month) ? 30 : 31
-=======
   month === 2
     ? (year % 4 === 0 && (year % 100 !== 0 || year % 400 === 0) ? 29 : 28)
     : [4, 6, 9, 11].includes(month)
     ? 30
     : 31
->>>>>>> main
 
 const isDate = (text: string): boolean => {
   const match = date.exec(text)

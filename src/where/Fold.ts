@@ -47,14 +47,10 @@ const evidentValue = (expression: Expression, reading: Reading): Constant | unde
     case "ArrayOf": {
       const { element } = expression.type
       if (expression.nested || element === undefined || !delimitedByComma(element.name)) return undefined
-<<<<<<< HEAD
-      return constant(expression, arrayText(expression.elements.map((one) => one._tag === "Constant" ? one.text : null)))
-=======
       return constant(
         expression,
         arrayText(expression.elements.map((one) => one._tag === "Constant" ? one.text : null))
       )
->>>>>>> main
     }
     case "Call": {
       const [a, b] = expression.args
@@ -94,12 +90,7 @@ export const foldEvident = (root: Expression, reading: Reading): Expression => {
 // --- What only Postgres can tell ---
 
 /** Whether a literal could be in its place. */
-<<<<<<< HEAD
-const isReplaceable = (expression: Expression): boolean =>
-  typeOf(expression).kind !== "p" && keepsCollation(expression)
-=======
 const isReplaceable = (expression: Expression): boolean => typeOf(expression).kind !== "p" && keepsCollation(expression)
->>>>>>> main
 
 /** The largest parts without columns that are not read or not folded yet. */
 export const constantParts = (root: Expression, reading: Reading): ReadonlyArray<Expression> => {

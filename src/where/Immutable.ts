@@ -14,13 +14,9 @@ const fixedBySettings: ReadonlySet<string> = new Set([
   "interval_pl_timestamptz",
   // Of the output texts of their arguments.
   "concat",
-<<<<<<< HEAD
-  "concat_ws"
-=======
   "concat_ws",
   "textanycat",
   "anytextcat"
->>>>>>> main
 ])
 
 /** Conversions between dates and times with and without a zone, for those who write them. */

@@ -212,15 +212,11 @@ interface Found extends Candidate<Called> {
 }
 
 /** How a function takes this many arguments; `undefined` when it doesn't. */
-<<<<<<< HEAD
-const argumentsFor = (fn: SqlFunction, count: number, expand: boolean): readonly [ReadonlyArray<number>, number] | undefined => {
-=======
 const argumentsFor = (
   fn: SqlFunction,
   count: number,
   expand: boolean
 ): readonly [ReadonlyArray<number>, number] | undefined => {
->>>>>>> main
   const declared = fn.args.length
   if (expand && fn.variadic !== 0 && declared <= count) {
     const fixed = fn.args.slice(0, -1)

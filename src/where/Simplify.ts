@@ -20,12 +20,7 @@ const joined = (tag: "And" | "Or", args: ReadonlyArray<Expression>): Expression 
   return tag === "And" ? and(rest) : or(rest)
 }
 
-<<<<<<< HEAD
-const negation = (arg: Expression): Expression =>
-  isConstant(arg, "t") ? FALSE : isConstant(arg, "f") ? TRUE : not(arg)
-=======
 const negation = (arg: Expression): Expression => isConstant(arg, "t") ? FALSE : isConstant(arg, "f") ? TRUE : not(arg)
->>>>>>> main
 
 /** One expression, those below it being simplified already. */
 export const simplify = (expression: Expression): Expression => {
@@ -74,14 +69,10 @@ export const mapOperands = (expression: Expression, change: (operand: Expression
     case "Case":
       return {
         ...expression,
-<<<<<<< HEAD
-        whens: expression.whens.map(({ condition, result }) => ({ condition: change(condition), result: change(result) })),
-=======
         whens: expression.whens.map(({ condition, result }) => ({
           condition: change(condition),
           result: change(result)
         })),
->>>>>>> main
         otherwise: change(expression.otherwise)
       }
     case "RowComparison":
