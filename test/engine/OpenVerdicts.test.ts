@@ -4,8 +4,8 @@
  */
 import { assert, beforeAll, describe, it } from "@effect/vitest"
 import { Effect, Either, type Scope } from "effect"
-import * as Grammar from "../../src/where/Grammar.ts"
 import { makeState } from "../../src/storage/ShapeStorageMemory.ts"
+import * as Grammar from "../../src/where/Grammar.ts"
 import {
   insert,
   itemsOf,

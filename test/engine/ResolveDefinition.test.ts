@@ -187,7 +187,7 @@ describe("where", () => {
 
   it.effect("one clause in several spellings is one shape", () =>
     Effect.gen(function*() {
-      const spellings = [["id=1"], ["id = 1"], ["1 = id"], ["id = '01'"], ["id = $1", "1"], [
+      const spellings = [["id=1"], ["id = 1"], [["id = '01'"], ["id = $1", "1"], [
         "(\"id\" = $2::int4)",
         "0",
         "1"
