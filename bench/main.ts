@@ -12,6 +12,7 @@ import { parse } from "./support/Options.ts"
 import * as Processes from "./support/Processes.ts"
 import { render, type Report } from "./support/Report.ts"
 import * as creation from "./workloads/creation.ts"
+import * as idle from "./workloads/idle.ts"
 import * as latency from "./workloads/latency.ts"
 import * as read from "./workloads/read.ts"
 import * as replicate from "./workloads/replicate.ts"
@@ -22,7 +23,7 @@ interface Workload {
   readonly run: (bench: Bench.Bench) => Promise<Report | ReadonlyArray<Report>>
 }
 
-const workloads: Readonly<Record<string, Workload>> = { snapshot, read, small, latency, replicate, creation }
+const workloads: Readonly<Record<string, Workload>> = { snapshot, read, small, latency, replicate, creation, idle }
 
 /** Longest that all of it may take: whatever goes wrong, it ends. */
 const LIMIT_MILLIS = 2 * 3600_000

@@ -144,6 +144,6 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
   })
   return [
     await runKind(bench, url, { name: "sustained", shapes: atOnce, connections: CONNECTIONS }),
-    //await runKind(bench, url, { name: "at once", shapes: atOnce, connections: atOnce })
+    await runKind(bench, url, { name: "at once", shapes: atOnce, connections: atOnce })
   ]
 }

@@ -7,29 +7,42 @@
  */
 import { Effect } from "effect"
 
+/** A place in the line. */
+interface Ticket {
+  /** Set while its holder sleeps. */
+  wake: (() => void) | undefined
+}
+
 class Line {
-  private occupied = false
-  private readonly waiting = new Set<() => void>()
+  private first: Ticket | undefined
+  private readonly others = new Set<Ticket>()
 
-  /** Completes when it is one's turn. Whoever was let in leaves again. */
-  readonly enter: Effect.Effect<void> = Effect.async((resume) => {
-    if (!this.occupied) {
-      this.occupied = true
-      return resume(Effect.void)
-    }
-    const turn = () => resume(Effect.void)
-    this.waiting.add(turn)
-    // One whose turn came when it was already being interrupted passes it on.
-    return Effect.suspend(() => this.waiting.delete(turn) ? Effect.void : this.leave)
-  })
+  enter(): Ticket {
+    const ticket: Ticket = { wake: undefined }
+    if (this.first) this.others.add(ticket)
+    else this.first = ticket
+    return ticket
+  }
 
-  readonly leave: Effect.Effect<void> = Effect.sync(() => {
-    for (const turn of this.waiting) {
-      this.waiting.delete(turn)
-      return turn()
+  /** Completes when the ticket is the first in the line. */
+  awaitTurn(ticket: Ticket): Effect.Effect<void> {
+    return this.first === ticket ? Effect.void : Effect.async((resume) => {
+      if (this.first === ticket) return resume(Effect.void)
+      ticket.wake = () => resume(Effect.void)
+    })
+  }
+
+  /** Leaves the line, whether it was one's turn or not. */
+  leave(ticket: Ticket): void {
+    this.others.delete(ticket)
+    if (this.first !== ticket) return
+    this.first = undefined
+    for (const next of this.others) {
+      this.others.delete(next)
+      this.first = next
+      return next.wake?.()
     }
-    this.occupied = false
-  })
+  }
 }
 
 const lines = new WeakMap<Effect.Semaphore, Line>()
@@ -45,8 +58,9 @@ export const withPermit =
   (semaphore: Effect.Semaphore) => <A, E, R>(effect: Effect.Effect<A, E, R>): Effect.Effect<A, E, R> =>
     Effect.uninterruptibleMask((restore) => {
       const line = lineOf(semaphore)
-      return restore(line.enter).pipe(
-        Effect.zipRight(Effect.ensuring(restore(semaphore.take(1)), line.leave)),
+      const ticket = line.enter()
+      return restore(Effect.zipRight(line.awaitTurn(ticket), semaphore.take(1))).pipe(
+        Effect.ensuring(Effect.sync(() => line.leave(ticket))),
         Effect.zipRight(Effect.ensuring(restore(effect), semaphore.release(1)))
       )
     })

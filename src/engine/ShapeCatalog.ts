@@ -3,6 +3,7 @@
  * only by the engine; nothing here waits.
  */
 import { Effect, Exit } from "effect"
+import { createHash } from "node:crypto"
 import type { SnapshotFailed } from "../domain/Errors.ts"
 import { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
@@ -28,15 +29,16 @@ export type SnapshotState =
   | { readonly _tag: "Complete"; readonly chunks: ReadonlyArray<number> }
   | { readonly _tag: "Failed"; readonly error: SnapshotFailed }
 
-/** One shape, from its creation to its removal. */
+/** The newest schema of each projection: shapes that share the one share the other's text. */
+const schemas = new WeakMap<Projection.Projection, string>()
+
+/** One shape, from its creation to its removal. What only some shapes need is made when they do: most shapes are idle. */
 export class ShapeEntry {
   readonly id: ShapeId
   readonly handle: string
-  readonly definition: ShapeDefinition
-  readonly identity: string
   readonly projection: Projection.Projection
-  /** JSON of the `electric-schema` header; follows the catalog. */
-  schema: string
+  private described: ShapeDefinition
+  private schemaText = ""
   /** What is in the store. */
   head: ShapeHead
   /** Offset of the last entry that readers may see. */
@@ -55,14 +57,13 @@ export class ShapeEntry {
   openChunkStart: LogOffset.LogOffset | undefined
   /** Chunk ends that are not stored yet. */
   pendingChunkEnds: Array<LogOffset.LogOffset> = []
-  private readonly waiters = new Set<Waiter>()
-  private progress = Effect.unsafeMakeLatch(false)
+  private waiters: Set<Waiter> | undefined
+  private progress: Effect.Latch | undefined
 
   constructor(record: ShapeRecord, head: ShapeHead | undefined, projection: Projection.Projection, schema: string) {
     this.id = record.id
     this.handle = record.handle
-    this.definition = record.definition
-    this.identity = identity(record.definition)
+    this.described = record.definition
     this.projection = projection
     this.schema = schema
     this.head = head ?? { end: LogOffset.snapshotEnd, chunkBytes: 0 }
@@ -73,12 +74,33 @@ export class ShapeEntry {
     this.openChunkStart = record.snapshot ? undefined : LogOffset.snapshotEnd
   }
 
+  get definition(): ShapeDefinition {
+    return this.described
+  }
+
+  /** Holds on to `like`'s table and columns, which are equal, instead of its own. */
+  shareDefinition(like: ShapeDefinition): void {
+    const { columns, keyColumns, schema, table } = like
+    this.described = { ...this.described, schema, table, keyColumns, columns }
+  }
+
+  /** JSON of the `electric-schema` header; follows the catalog. */
+  get schema(): string {
+    return this.schemaText
+  }
+
+  set schema(text: string) {
+    const known = schemas.get(this.projection)
+    if (known !== text) schemas.set(this.projection, text)
+    this.schemaText = known === text ? known : text
+  }
+
   /** Moves the snapshot on and wakes whoever waits for it. */
   snapshotAdvanced(state: SnapshotState): void {
     this.snapshot = state
     const latch = this.progress
-    this.progress = Effect.unsafeMakeLatch(false)
-    latch.unsafeOpen()
+    this.progress = undefined
+    latch?.unsafeOpen()
   }
 
   /**
@@ -86,7 +108,7 @@ export class ShapeEntry {
    * in the turn of the look at `snapshot`.
    */
   awaitSnapshotProgress(): Effect.Effect<void> {
-    return this.removed ? Effect.void : this.progress.await
+    return this.removed ? Effect.void : (this.progress ??= Effect.unsafeMakeLatch(false)).await
   }
 
   /** Completes when the end is past `after`: at once if it is; fails when the shape is removed. */
@@ -95,36 +117,40 @@ export class ShapeEntry {
       if (this.removed) return resume(Effect.fail(new ShapeGone({ handle: this.handle })))
       if (LogOffset.lessThan(after, this.end)) return resume(Effect.void)
       const waiter: Waiter = { after, resume }
+      this.waiters ??= new Set()
       this.waiters.add(waiter)
-      return Effect.sync(() => {
-        this.waiters.delete(waiter)
-      })
+      return Effect.sync(() => this.forget(waiter))
     })
+  }
+
+  private forget(waiter: Waiter): void {
+    this.waiters?.delete(waiter)
+    if (this.waiters?.size === 0) this.waiters = undefined
   }
 
   /** The log's end has moved: wakes those who wait for something before it. Called after it can be read (I8). */
   wake(end: LogOffset.LogOffset): void {
     this.end = end
-    for (const waiter of this.waiters) {
+    for (const waiter of this.waiters ?? []) {
       if (LogOffset.lessThan(waiter.after, end)) {
-        this.waiters.delete(waiter)
+        this.forget(waiter)
         waiter.resume(Exit.void)
       }
     }
   }
 
   get waiting(): number {
-    return this.waiters.size
+    return this.waiters?.size ?? 0
   }
 
   /** Marks the shape removed and tells everybody who waits for it. */
   markRemoved(): void {
     this.removed = true
     const gone = Exit.fail(new ShapeGone({ handle: this.handle }))
-    const waiters = [...this.waiters]
-    this.waiters.clear()
+    const waiters = [...this.waiters ?? []]
+    this.waiters = undefined
     for (const waiter of waiters) waiter.resume(gone)
-    this.progress.unsafeOpen()
+    this.progress?.unsafeOpen()
   }
 }
 
@@ -143,39 +169,59 @@ export interface ShapeCatalog {
   readonly projection: (definition: ShapeDefinition) => Projection.Projection
 }
 
+/** What stands for an identity, which may be long: 128 bits of its SHA-256. */
+const digest = (key: string): string => createHash("sha256").update(key).digest().toString("latin1", 0, 16)
+
+/** Equal projections have equal column names, but their types may differ: the table was altered. */
+const hasEqualColumns = (one: ShapeDefinition, other: ShapeDefinition): boolean =>
+  one.columns.length === other.columns.length &&
+  one.columns.every(({ name, typeOid }, i) => name === other.columns[i]!.name && typeOid === other.columns[i]!.typeOid)
+
+/** What the shapes of one projection have in common. */
+interface Shared {
+  readonly projection: Projection.Projection
+  readonly definition: ShapeDefinition
+  uses: number
+}
+
 export const make = (): ShapeCatalog => {
   const handles = new Map<string, ShapeEntry>()
   const identities = new Map<string, ShapeEntry>()
   const tables = new Map<number, Set<ShapeEntry>>()
-  const projections = new Map<string, { readonly projection: Projection.Projection; uses: number }>()
+  const projections = new Map<string, Shared>()
   return {
     byHandle: (handle) => handles.get(handle),
-    byIdentity: (key) => identities.get(key),
+    byIdentity: (key) => identities.get(digest(key)),
     byTable: (oid) => [...(tables.get(oid) ?? [])],
     tables: () => [...tables.keys()],
     all: () => handles.values(),
     size: () => handles.size,
     add: (entry) => {
       handles.set(entry.handle, entry)
-      identities.set(entry.identity, entry)
+      identities.set(digest(identity(entry.definition)), entry)
       const oid = entry.definition.tableOid
       const shapes = tables.get(oid)
       if (shapes) shapes.add(entry)
       else tables.set(oid, new Set([entry]))
-      const shared = projections.get(Projection.projectionKey(entry.definition))
-      if (shared) shared.uses += 1
-      else projections.set(Projection.projectionKey(entry.definition), { projection: entry.projection, uses: 1 })
+      const { definition, projection } = entry
+      const shared = projections.get(projection.key)
+      if (shared) {
+        shared.uses += 1
+        if (hasEqualColumns(shared.definition, definition)) entry.shareDefinition(shared.definition)
+      } else {
+        projections.set(projection.key, { projection, definition, uses: 1 })
+      }
     },
     remove: (entry) => {
       if (handles.get(entry.handle) !== entry) return false
       handles.delete(entry.handle)
-      if (identities.get(entry.identity) === entry) identities.delete(entry.identity)
+      const key = digest(identity(entry.definition))
+      if (identities.get(key) === entry) identities.delete(key)
       const shapes = tables.get(entry.definition.tableOid)
       shapes?.delete(entry)
       if (shapes?.size === 0) tables.delete(entry.definition.tableOid)
-      const key = Projection.projectionKey(entry.definition)
-      const shared = projections.get(key)
-      if (shared && --shared.uses === 0) projections.delete(key)
+      const shared = projections.get(entry.projection.key)
+      if (shared && --shared.uses === 0) projections.delete(entry.projection.key)
       entry.markRemoved()
       return true
     },

@@ -24,6 +24,8 @@ export const PIECE_BYTES = 64 * 1024
 
 /** Bytes of log blocks that are kept for the next readers. */
 const CACHE_BYTES = 16 * 1024 * 1024
+/** What keeping something takes besides its bytes, roughly: its objects, its key and its place in a map. */
+const KEPT_OVERHEAD = 500
 
 export interface ReaderContext {
   readonly registry: Registry
@@ -266,11 +268,11 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
   const keepSmall = (key: string, bytes: Buffer) => {
     if (smallChunks.has(key)) return
     smallChunks.set(key, bytes)
-    smallBytes += bytes.length
+    smallBytes += bytes.length + KEPT_OVERHEAD
     for (const [oldest, { length }] of smallChunks) {
       if (smallBytes <= CACHE_BYTES) break
       smallChunks.delete(oldest)
-      smallBytes -= length
+      smallBytes -= length + KEPT_OVERHEAD
     }
   }
 
@@ -287,7 +289,8 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
         blocks.push(block.value)
         size += block.value.length
       }
-      const bytes = Buffer.concat(blocks)
+      // A block that the store has read is memory of its own; a small result of `concat` would keep a shared piece alive.
+      const bytes = blocks.length === 1 ? blocks[0]! : Buffer.concat(blocks)
       keepSmall(key, bytes)
       return [bytes]
     })

@@ -6,7 +6,7 @@
  * registration is in the snapshot, unless a transaction's commit was in the WAL before its session was done with it:
  * then the snapshot is taken again.
  */
-import { Clock, Effect, Option, Schedule, type Scope } from "effect"
+import { Effect, Option, type Scope } from "effect"
 import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
 import type { TableInfo } from "../domain/Relation.ts"
 import * as SnapshotEncoder from "../domain/SnapshotEncoder.ts"
@@ -42,8 +42,8 @@ const SAVE_BYTES = 4 * BLOCK_BYTES
 /** Rows that have come are readable after this time at the latest, in milliseconds. */
 const FLUSH_MILLIS = 100
 
-/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again this often. */
-const retake = Schedule.spaced("10 millis")
+/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again after this time. */
+const RETAKE = "10 millis"
 
 const toFailure = (error: SnapshotFailed | DatabaseUnavailable): SnapshotFailed =>
   error._tag === "SnapshotFailed"
@@ -92,6 +92,7 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     })
   }
 
+  const clock = yield* Effect.clock
   let flushedAt = 0
   let pending = 0
   while (true) {
@@ -101,13 +102,13 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     if (Option.isNone(pulled)) break
     encoder.push(pulled.value)
     pending += pulled.value.bytes.length
-    const now = yield* Clock.currentTimeMillis
+    const now = clock.unsafeCurrentTimeMillis()
     const isDue = now - flushedAt >= FLUSH_MILLIS
     if (!isDue && pending < SAVE_BYTES) continue
     // Rows that trickle in are not kept back for a full block; a stream of them fills blocks anyway.
     if (isDue && (flushedAt === 0 || pending < BLOCK_BYTES)) encoder.flush()
+    // The first rows don't hurry: all of a small snapshot goes into one commit.
     save(() => [], () => {})
-    if (flushedAt === 0) committer.unsafeHurry()
     flushedAt = now
     pending = 0
     yield* window.awaitRoom
@@ -168,9 +169,7 @@ const register = Effect.fnUntraced(
 const registerAndTake = Effect.fnUntraced(function*(entry: ShapeEntry, context: SnapshotterContext) {
   const registered = yield* register(entry, context)
   if (!registered) return
-  yield* Effect.scoped(attempt(entry, registered, context)).pipe(
-    Effect.repeat({ until: (taken) => taken, schedule: retake })
-  )
+  while (!(yield* Effect.scoped(attempt(entry, registered, context)))) yield* Effect.sleep(RETAKE)
 })
 
 /**

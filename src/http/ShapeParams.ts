@@ -121,9 +121,16 @@ const isTrue = (flag: string | true | undefined): boolean => flag !== undefined 
 
 const fail = (field: string, message: string): Either.Either<never, FieldErrors> => Either.left({ [field]: [message] })
 
+/**
+ * Definitions that are remembered, and characters of their texts: about 600 bytes each, 30 MB at most. A definition
+ * that is not remembered is resolved anew by every request for it.
+ */
+const REMEMBERED = 25_000
+const REMEMBERED_CHARS = 5_000_000
+
 /** A validator with a memory of the definitions it has seen lately. */
 export const make = (): (raw: RawQuery) => Either.Either<ShapeParams, FieldErrors> => {
-  const definitions = new RecentMap<Definition>(1_000)
+  const definitions = new RecentMap<Definition>(REMEMBERED, REMEMBERED_CHARS)
   return (raw) => {
     if (raw.malformed) return fail("query", NOT_DECODABLE)
     const definition = definitions.get(raw.definition, parseDefinition)

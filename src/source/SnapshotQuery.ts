@@ -94,6 +94,8 @@ class Lease {
   private readonly pool: pg.Pool
   private client: pg.PoolClient | undefined
   private closed = false
+  /** Whether a transaction has to be ended. */
+  private open = false
   /** Whether the server is at work for us: then the connection can't be used for anything else. */
   private busy = false
   private broken: Error | undefined
@@ -106,7 +108,14 @@ class Lease {
     this.broken = error
   }
 
-  readonly checkout: Effect.Effect<void, SnapshotFailed> = Effect.async((resume) => {
+  /** Takes a connection out of the pool: at once if one is idle, and otherwise within the limit. */
+  get checkout(): Effect.Effect<void, SnapshotFailed> {
+    return this.pool.idleCount > 0 && this.pool.waitingCount === 0
+      ? this.connect
+      : Effect.timeoutFail(this.connect, { duration: POOL_LIMIT, onTimeout: () => poolExhausted })
+  }
+
+  private readonly connect: Effect.Effect<void, SnapshotFailed> = Effect.async((resume) => {
     this.pool.connect((error, client) => {
       if (client === undefined) {
         const waitedInVain = error?.message === "timeout exceeded when trying to connect"
@@ -119,22 +128,37 @@ class Lease {
     })
   })
 
-  readonly query = (sql: string): Effect.Effect<Array<pg.QueryResult<Record<string, unknown>>>, SnapshotFailed> =>
+  /** Runs statements that begin the transaction; their results. */
+  readonly begin = (sql: string): Effect.Effect<Array<pg.QueryResult<Record<string, unknown>>>, SnapshotFailed> => {
+    this.open = true
+    return this.query(sql)
+  }
+
+  private readonly query = (
+    sql: string
+  ): Effect.Effect<Array<pg.QueryResult<Record<string, unknown>>>, SnapshotFailed> =>
     this.use(
       (client) =>
         Effect.async<Array<pg.QueryResult>, SnapshotFailed>((resume) => {
-          client.query(sql, (error: Error | null, result: pg.QueryResult | Array<pg.QueryResult>) =>
-            resume(error ? Effect.fail(failed(error)) : Effect.succeed(Array.isArray(result) ? result : [result])))
+          client.query(
+            sql,
+            (error: Error | null, result: pg.QueryResult | Array<pg.QueryResult>) =>
+              resume(error ? Effect.fail(failed(error)) : Effect.succeed(Array.isArray(result) ? result : [result]))
+          )
         }),
       () => false
     )
 
+  /** Runs a COPY, and with it what ends the transaction: a round trip less. */
   readonly copy = (sql: string): Effect.Effect<CopyWire.CopyWire, SnapshotFailed> =>
-    this.use((client) => Effect.mapError(CopyWire.open(client, sql), failed), () => true)
+    this.use((client) => Effect.mapError(CopyWire.open(client, `${sql}; COMMIT`), failed), () => true)
 
   /** Reads on in a COPY of this connection. */
   readonly pull = (wire: CopyWire.CopyWire): Effect.Effect<Option.Option<CopyRows>, SnapshotFailed> =>
-    this.use(() => Effect.mapError(wire.pull, failed), Option.isSome)
+    this.use(() => Effect.mapError(wire.pull, failed), (rows) => {
+      if (Option.isNone(rows)) this.open = false
+      return Option.isSome(rows)
+    })
 
   /**
    * Runs something on the connection, which is busy until that has ended, and after that if `leavesBusy`. Interruption
@@ -174,6 +198,10 @@ class Lease {
       if (error) client.on("error", () => {})
       client.release(error)
     }
+    if (!this.busy && !this.open) {
+      this.client = undefined
+      return Effect.sync(() => release(this.broken))
+    }
     const limited = <A, E>(effect: Effect.Effect<A, E>) =>
       Effect.timeoutOption(Effect.interruptible(effect), CLOSE_LIMIT)
     const ended = this.busy
@@ -195,18 +223,24 @@ class Lease {
 
 const tableName = (select: SnapshotSelect): string => `${quote(select.schema)}.${quote(select.table)}`
 
+/** `SET name = value` of the display settings, and what bounds waiting for locks, as one expression each. */
+const settings = [...DISPLAY_SETTINGS.split("; "), `SET lock_timeout = '${LOCK_LIMIT_MILLIS}'`].map((statement) =>
+  statement.replace(
+    /^SET (\w+) = '?([^']*)'?$/,
+    (_, name: string, value: string) => `set_config('${name}', '${value}', true)`
+  )
+)
+
 /**
- * The transaction's first statement takes the snapshot, the WAL position is read by a later one; `relkind` is what the
- * same snapshot says.
+ * The transaction's first query takes the snapshot, the WAL position is read by a later one; `relkind` is what the same
+ * snapshot says.
  */
 const begin = (select: SnapshotSelect): string =>
   [
     "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
-    // Once more and for this transaction: behind a pooler the session may be another one than the settings were made
-    // on.
-    DISPLAY_SETTINGS.replaceAll("SET ", "SET LOCAL "),
-    `SET LOCAL lock_timeout = ${LOCK_LIMIT_MILLIS}`,
-    "SELECT pg_current_snapshot()::text AS snapshot",
+    // The settings once more and for this transaction: behind a pooler the session may be another one than they were
+    // made on. In one statement with the snapshot: each statement costs Postgres, and us, a response.
+    `SELECT pg_current_snapshot()::text AS snapshot, ${settings.join(", ")}`,
     `SELECT pg_current_wal_insert_lsn()::text AS lsn,
        (SELECT relkind FROM pg_catalog.pg_class WHERE oid = to_regclass(${quoteLiteral(tableName(select))})) AS relkind`
   ].join("; ")
@@ -223,8 +257,8 @@ const copy = (select: SnapshotSelect, partitioned: boolean): string => {
 
 const open = Effect.fnUntraced(function*(pool: pg.Pool, select: SnapshotSelect) {
   const lease = yield* Effect.acquireRelease(Effect.sync(() => new Lease(pool)), (lease) => lease.close)
-  yield* Effect.timeoutFail(lease.checkout, { duration: POOL_LIMIT, onTimeout: () => poolExhausted })
-  const results = yield* lease.query(begin(select))
+  yield* Effect.suspend(() => lease.checkout)
+  const results = yield* lease.begin(begin(select))
   const first = results.at(-2)?.rows[0]
   const second = results.at(-1)?.rows[0]
   const snapshot = PgSnapshot.parse(String(first?.snapshot))

@@ -91,8 +91,7 @@ describe("dates, times and intervals", () => {
       const { calls } = yield* check({
         functions: parts(false),
         samples,
-        certain: 0.6,
-        exceptions: { timestamp_bin: 0.05, timestamptz_bin: 0.05 }
+        certain: 0.6
       }, codecOf)
       assert.isAbove(calls, 5000)
     }))

@@ -50,7 +50,7 @@ const stampPlus = (stamp: Stamp, months: number, days: number, micros: number): 
 const midnight = (day: number): Stamp => isInfinite(day) ? day : stampOf(day, 0)
 
 /** The most days whose microseconds are an int8. */
-const LONGEST_DAYS = 106_751_990
+export const LONGEST_DAYS = 106_751_990
 
 /** In days and, with the same sign, what is over. */
 const stampMinus = (a: Stamp, b: Stamp): Interval => {

@@ -15,7 +15,7 @@ import {
 } from "../values/Calendar.ts"
 import { intervalOf } from "../values/Interval.ts"
 
-import { isInfinite } from "./TemporalArithmetic.ts"
+import { isInfinite, LONGEST_DAYS } from "./TemporalArithmetic.ts"
 import { fieldOf } from "./TemporalFields.ts"
 
 /** Of the units shorter than a day: their microseconds. */
@@ -84,17 +84,22 @@ const byUnit = (apply: (unit: string, value: Value) => Value): Builtin => ({ con
   return (name, value) => apply(fieldOf(name as string), value)
 }
 
+/** Microseconds from one timestamp to another, over a length; exact though they may be no safe integer. */
+const remainder = (stamp: Stamp, origin: Stamp, length: number): number =>
+  Number((BigInt(stamp) - BigInt(origin)) % BigInt(length))
+
 /** The start of the bin that a timestamp is in; the bins' length has no months. */
 const bin: Closure = (stride, source, origin) => {
   const { days, micros, months } = stride as Interval
+  const stamp = source as Stamp
+  const first = origin as Stamp
   const length = days * MICROS_PER_DAY + micros
-  // Before the origin, versions differ. Timestamps that are no numbers are not worth it.
-  if (typeof source !== "number" || typeof origin !== "number" || !(source >= origin) || isInfinite(source)) {
-    return unsure()
-  }
-  if (isInfinite(origin) || months !== 0 || length <= 0 || !Number.isSafeInteger(length)) unsure()
-  const distance = source - origin
-  return Number.isSafeInteger(distance) ? source - distance % length : unsure()
+  if (isInfinite(stamp) || isInfinite(first) || months !== 0 || length <= 0 || !Number.isSafeInteger(length)) unsure()
+  if (Math.abs(dayOfStamp(stamp) - dayOfStamp(first)) > LONGEST_DAYS) unsure()
+  const rest = remainder(stamp, first, length)
+  // Before the origin, versions differ about the very start of a bin.
+  if (rest === 0 && stamp < first) unsure()
+  return stampOf(dayOfStamp(stamp), timeOfStamp(stamp) - (rest < 0 ? rest + length : rest))
 }
 
 const UTC = new Set(["utc", "gmt", "z"])

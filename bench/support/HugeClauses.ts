@@ -1,13 +1,7 @@
 /**
- * The longest time that the grammar takes to accept or refuse one clause: families of clauses as large as allowed, each
- * the best of several rounds (the machine may be busy), slowest first.
- *
- * Run: `npx tsx bench/micro/grammar.ts [rounds]`
+ * Clauses of the greatest size that are allowed, each made of one thing over and over: what a parser may be slow at.
  */
-import { Effect, Either } from "effect"
-import { MAX_BYTES, parse } from "../../src/where/Grammar.ts"
-
-const ROUNDS = Number(process.argv[2] ?? 3)
+import { MAX_BYTES } from "../../src/where/Grammar.ts"
 
 const fill = (part: string, room = MAX_BYTES - 100) => part.repeat(Math.floor(room / Buffer.byteLength(part)))
 /** Of the same size before and behind. */
@@ -16,7 +10,7 @@ const nested = (before: string, middle: string, after: string) => {
   return before.repeat(times) + middle + after.repeat(times)
 }
 
-const clauses: Record<string, string> = {
+export const hugeClauses: Record<string, string> = {
   "( open": fill("("),
   "( closed": nested("(", "true", ")"),
   ") only": fill(")"),
@@ -173,24 +167,4 @@ const clauses: Record<string, string> = {
   "surrogate": fill("\ud800"),
   "U+2028": fill("\u2028"),
   "bom": fill("\ufeff")
-}
-
-const time = async (clause: string): Promise<[number, string]> => {
-  let best = Infinity
-  let outcome = ""
-  for (let i = 0; i < ROUNDS; i++) {
-    const before = performance.now()
-    const result = await Effect.runPromise(Effect.either(parse(clause)))
-    best = Math.min(best, performance.now() - before)
-    outcome = Either.isLeft(result) ? result.left.slice(0, 60) : "accepted"
-  }
-  return [best, outcome]
-}
-
-await time("true")
-const results: Array<[string, number, string]> = []
-for (const [name, clause] of Object.entries(clauses)) results.push([name, ...(await time(clause))])
-results.sort(([, a], [, b]) => b - a)
-for (const [name, best, outcome] of results) {
-  console.log(`${best.toFixed(2).padStart(9)} ms  ${name.padEnd(20)} ${outcome}`)
 }
