@@ -26,7 +26,13 @@ export * as LogOffset from "./domain/LogOffset.ts"
 export * as Lsn from "./domain/Lsn.ts"
 export type { ShapeDefinition, ShapeRequest } from "./domain/ShapeDefinition.ts"
 export { EngineFailure } from "./engine/Engine.ts"
-export { type LogBody, type LogSlice, ShapeEngine, type ShapeInfo } from "./engine/ShapeEngine.ts"
+export {
+  type LogBody,
+  type LogSlice,
+  type ShapeDescription,
+  ShapeEngine,
+  type ShapeInfo
+} from "./engine/ShapeEngine.ts"
 export { HttpOptions } from "./http/HttpOptions.ts"
 export { NodeServer } from "./http/NodeServer.ts"
 export { ShapeRoutes } from "./http/ShapeRoutes.ts"
@@ -57,9 +63,9 @@ export const layerEngine = (
 ): Layer.Layer<ShapeEngine | Engine.EngineFailure, ConfigError.ConfigError | StorageError, ShapeStorage> => {
   const source = Layer.mergeAll(
     Catalog.layer,
-    RowEvaluation.layer,
     Publication.layer({ manual: options.manualTablePublishing ?? false }),
     ReplicationStream.layer,
+    RowEvaluation.layer,
     SnapshotQuery.layer
   )
   const engine = Layer.unwrapEffect(

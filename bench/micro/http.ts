@@ -95,6 +95,7 @@ if (process.send !== undefined) {
       awaitChange: () => Effect.never,
       lastSeenLsn: Effect.succeed(27_108_392n),
       unsafePeek: () => ({ shape, slice }),
+      describe: () => Effect.dieMessage("nobody asks"),
       remove: () => Effect.void
     })
   )

@@ -11,6 +11,7 @@ import { beforeAll, type LogOffset, make as offset, snapshotEnd } from "../../sr
 import type { ShapeDefinition } from "../../src/domain/ShapeDefinition.ts"
 import { BLOCK_BYTES, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
 import * as ShapeStorageLmdb from "../../src/storage/ShapeStorageLmdb.ts"
+import { call, clause, column, constant, TEXT } from "../../test/where/Expressions.ts"
 
 const definition: ShapeDefinition = {
   tableOid: 16400,
@@ -20,13 +21,9 @@ const definition: ShapeDefinition = {
   hasPrimaryKey: true,
   columns: ["id", "project_id", "title", "status", "created_at"].map((name) => ({ name, typeOid: 25 })),
   explicitColumns: false,
-  where: {
-    _tag: "Equality",
-    column: "project_id",
-    type: "uuid",
-    typeOid: 2950,
-    value: "8f14e45f-ceea-467f-a9d0-1c8f4c1a7f10"
-  },
+  where: clause(
+    call("texteq", "=", column("project_id", TEXT), constant(TEXT, "8f14e45f-ceea-467f-a9d0-1c8f4c1a7f10"))
+  ),
   replica: "default",
   log: "full"
 }

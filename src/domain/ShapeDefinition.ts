@@ -3,6 +3,8 @@
  * for, as text; a `ShapeDefinition` is what it means against the catalog, and is the shape's identity.
  */
 
+import type { Clause } from "./Expression.ts"
+
 /** `default`: updates carry the key and the changed columns; `full`: the whole row and the old values. */
 export type ReplicaMode = "default" | "full"
 
@@ -14,28 +16,13 @@ export interface ShapeRequest {
   /** `name`, `schema.name`, each part possibly quoted. */
   readonly table: string
   readonly where: string | undefined
-  /** Values of `$1…$n`, by position. */
-  readonly params: ReadonlyArray<string>
+  /** Values of `$1…$n`, by position, in Postgres's input syntax; `null` for NULL. */
+  readonly params: ReadonlyArray<string | null>
   /** Column names, unquoted and folded already; `undefined` selects all. */
   readonly columns: ReadonlyArray<string> | undefined
   readonly replica: ReplicaMode
   readonly log: LogMode
 }
-
-/** A where clause after parsing and typing: `column = value`. The other forms of the language extend this union. */
-export interface Equality {
-  readonly _tag: "Equality"
-  readonly column: string
-  readonly typeOid: number
-  /** The column's type, as it is written in a cast. */
-  readonly type: string
-  /**
-   * The value in Postgres's own output form, so that it equals the column's text exactly when SQL says the values are
-   * equal.
-   */
-  readonly value: string
-}
-export type Where = Equality
 
 /**
  * A shape against the catalog. Plain JSON: it is stored as it is, and two shapes are the same iff `identity` agrees.
@@ -51,7 +38,7 @@ export interface ShapeDefinition {
   readonly columns: ReadonlyArray<{ readonly name: string; readonly typeOid: number }>
   /** Whether `columns` was given rather than meaning "all": then a column added later does not concern the shape. */
   readonly explicitColumns: boolean
-  readonly where: Where | undefined
+  readonly where: Clause | undefined
   readonly replica: ReplicaMode
   readonly log: LogMode
 }
@@ -66,7 +53,7 @@ export const identity = (shape: ShapeDefinition): string =>
     shape.hasPrimaryKey,
     shape.columns.map((column) => [column.name, column.typeOid]),
     shape.explicitColumns,
-    shape.where ?? null,
+    shape.where?.sql ?? null,
     shape.replica,
     shape.log
   ])

@@ -17,7 +17,8 @@ import type { Committer } from "./Committer.ts"
 import type { Fragment, Work } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
 import type { MemoryBudget } from "./MemoryBudget.ts"
-import type { Router } from "./Router.ts"
+import type { OpenVerdict } from "./OpenVerdicts.ts"
+import type { Listener, Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 
 export interface CollectorContext {
@@ -30,6 +31,8 @@ export interface CollectorContext {
    * the table.
    */
   readonly onRelation: (relation: Relation) => Effect.Effect<void>
+  /** Settles what only Postgres can tell; completes when it has. */
+  readonly decide: (open: ReadonlyArray<OpenVerdict>) => Effect.Effect<void>
 }
 
 export interface Collector {
@@ -66,7 +69,7 @@ const RECENT = 1 << 13
 
 interface MutableFragment extends Fragment {
   readonly changes: Array<RowChange>
-  readonly actions: Array<Action>
+  readonly actions: Array<Action | undefined>
   broken: string | undefined
   commit: boolean
 }
@@ -136,21 +139,41 @@ export const make = (context: CollectorContext): Collector => {
     return fragment
   }
 
+  /** Verdicts on this batch's changes that Postgres has to give. */
+  let opened: Array<OpenVerdict> = []
   let change: RowChange | undefined
   let changeBytes = 0
-  const found = (entry: ShapeEntry, action: Action) => {
-    if (!arriving || !change || entry.removed) return
+  /** The change's place in the shape's fragment. */
+  const add = (entry: ShapeEntry, action: Action | undefined): MutableFragment | undefined => {
+    if (!arriving || !change || entry.removed) return undefined
     const fragment = fragmentOf(entry, arriving.transaction, changeBytes)
     fragment.changes.push(change)
     fragment.actions.push(action)
     arriving.shapes.add(entry)
+    return fragment
   }
-  /** For the consumer to decide: a new shape's snapshot may have seen the transaction. */
-  const lost = (entry: ShapeEntry) => {
-    if (!arriving || entry.removed) return
-    fragmentOf(entry, arriving.transaction, 0).broken =
-      "a change came without its old row: the table's replica identity is not FULL"
-    arriving.shapes.add(entry)
+  const listener: Listener = {
+    found: add,
+    // For the consumer to decide: a new shape's snapshot may have seen the transaction.
+    lost: (entry) => {
+      if (!arriving || entry.removed) return
+      fragmentOf(entry, arriving.transaction, 0).broken =
+        "a change came without its old row: the table's replica identity is not FULL"
+      arriving.shapes.add(entry)
+    },
+    // The change keeps its place in the fragment until it is known what it means.
+    open: (entry, before, after) => {
+      const fragment = add(entry, undefined)
+      if (!fragment || !change) return
+      const at = fragment.actions.length - 1
+      const settle = (action: Action | undefined) => {
+        fragment.actions[at] = action
+      }
+      const fail = (message: string) => {
+        fragment.broken = `its where clause can't be evaluated: ${message}`
+      }
+      opened.push({ entry, message: change.message, before, after, settle, fail })
+    }
   }
 
   const takeRow = (message: RowMessage) => {
@@ -160,7 +183,7 @@ export const make = (context: CollectorContext): Collector => {
     if (arriving.skip) return
     change = new RowChange(message, arriving.transaction, op)
     changeBytes = bytesOf(message)
-    router.route(message, found, lost)
+    router.route(message, listener)
   }
 
   const takeTruncate = (relations: ReadonlyArray<Relation>) => {
@@ -270,6 +293,9 @@ export const make = (context: CollectorContext): Collector => {
   }
 
   const deliver = Effect.gen(function*() {
+    const undecided = opened.filter(({ entry }) => !entry.removed)
+    opened = []
+    if (undecided.length > 0) yield* context.decide(undecided)
     const batch = parts
     const position = reached
     parts = new Map()
@@ -302,6 +328,7 @@ export const make = (context: CollectorContext): Collector => {
       const shapes = arriving?.shapes
       arriving = undefined
       parts = new Map()
+      opened = []
       reached = undefined
       const works = new Map<ShapeEntry, Work>()
       for (const entry of shapes ?? []) if (consumers.unsafeCurrent(entry)) works.set(entry, { _tag: "Abort" })
@@ -315,6 +342,7 @@ export const make = (context: CollectorContext): Collector => {
       lastSeen = lsn
       arriving = undefined
       parts = new Map()
+      opened = []
       reached = undefined
       count = 0
       newest = undefined

@@ -25,8 +25,8 @@ import type { ShapeEntry } from "./ShapeCatalog.ts"
 export interface Fragment {
   readonly transaction: Transaction
   readonly changes: ReadonlyArray<RowChange>
-  /** What each change means for this shape. */
-  readonly actions: ReadonlyArray<Action>
+  /** What each change means for this shape: nothing, if `undefined`. */
+  readonly actions: ReadonlyArray<Action | undefined>
   /**
    * Why the log can't go on with it, if so: the table was emptied, or the stream does not say enough. The shape is
    * rotated.
@@ -194,7 +194,8 @@ export const acquire = Effect.fnUntraced(function*(
         return undefined
       }
       for (let i = 0; i < changes.length; i++) {
-        const encoded = changes[i]!.encode(entry.projection, actions[i]!)
+        const action = actions[i]
+        const encoded = action && changes[i]!.encode(entry.projection, action)
         if (encoded) writer.write(encoded, transaction.lsn)
       }
     }

@@ -13,18 +13,21 @@ import { identity, type ShapeDefinition, type ShapeRequest } from "../domain/Sha
 import { Catalog } from "../source/Catalog.ts"
 import { Publication } from "../source/Publication.ts"
 import { type ReplicationConnection, type ReplicationError, ReplicationStream } from "../source/ReplicationStream.ts"
+import { RowEvaluation } from "../source/RowEvaluation.ts"
 import { SnapshotQuery } from "../source/SnapshotQuery.ts"
 import { ShapeStorage } from "../storage/ShapeStorage.ts"
+import { describe as describeClause } from "../where/Describe.ts"
 import * as Collector from "./Collector.ts"
 import * as Committer from "./Committer.ts"
 import * as Consumers from "./Consumers.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
+import * as OpenVerdicts from "./OpenVerdicts.ts"
 import * as ResolveDefinition from "./ResolveDefinition.ts"
 import * as Router from "./Router.ts"
 import { fitsRelation, fitsTable } from "./SchemaWatch.ts"
 import * as ShapeCatalog from "./ShapeCatalog.ts"
 import { ShapeEntry } from "./ShapeCatalog.ts"
-import { type EngineStatus, ShapeEngine } from "./ShapeEngine.ts"
+import { type EngineStatus, type ShapeDescription, ShapeEngine } from "./ShapeEngine.ts"
 import * as ShapeReader from "./ShapeReader.ts"
 import * as Snapshotter from "./Snapshotter.ts"
 
@@ -91,6 +94,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   const publication = yield* Publication
   const stream = yield* ReplicationStream
   const snapshots = yield* SnapshotQuery
+  const evaluation = yield* RowEvaluation
   const clock = yield* Effect.clock
 
   const stored = yield* storage.load
@@ -213,7 +217,13 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       Effect.retry(retryCatalog),
       Effect.orDie
     )
-  const collector = Collector.make({ router, consumers, committer, budget, onRelation })
+  const decide = (open: ReadonlyArray<OpenVerdicts.OpenVerdict>): Effect.Effect<void> =>
+    OpenVerdicts.decide(open, evaluation).pipe(
+      Effect.tapError((error) => Effect.logWarning("the stream waits for the evaluation of where clauses", error)),
+      Effect.retry(retryCatalog),
+      Effect.orDie
+    )
+  const collector = Collector.make({ router, consumers, committer, budget, onRelation, decide })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn)
 
   // --- Snapshots ---
@@ -399,6 +409,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
     lastSeenLsn: Effect.sync(collector.lastSeen),
+    describe: (handle) => withEntry(handle, (entry) => Effect.sync(() => descriptionOf(entry))),
     remove: (handle) =>
       withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))
   })
@@ -417,6 +428,13 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
 const describe = ({ schema, table, where }: ShapeDefinition): string =>
   `${schema}.${table}${where ? " (filtered)" : ""}`
 
+const descriptionOf = ({ definition, handle }: ShapeEntry): ShapeDescription => ({
+  handle,
+  table: `${definition.schema}.${definition.table}`,
+  columns: definition.columns.map(({ name }) => name),
+  where: definition.where && { sql: definition.where.sql, ...describeClause(definition.where.expression) }
+})
+
 const schemaOf = (definition: ShapeDefinition, table: TableInfo): string =>
   ElectricSchema.json(table.columns.filter((column) => definition.columns.some(({ name }) => name === column.name)))
 
@@ -425,5 +443,5 @@ export const layer = (
 ): Layer.Layer<
   ShapeEngine | EngineFailure | EngineGauges,
   StorageError,
-  Catalog | Publication | ReplicationStream | ShapeStorage | SnapshotQuery
+  Catalog | Publication | ReplicationStream | RowEvaluation | ShapeStorage | SnapshotQuery
 > => Layer.scopedContext(make(options))

@@ -8,7 +8,7 @@ import { parseTable } from "../domain/Identifier.ts"
 import { type ColumnInfo, keyColumns, type TableInfo } from "../domain/Relation.ts"
 import type { ShapeDefinition, ShapeRequest } from "../domain/ShapeDefinition.ts"
 import { Catalog } from "../source/Catalog.ts"
-import * as Where from "../where/Resolve.ts"
+import * as Where from "../where/Clause.ts"
 
 const invalid = (field: string) => (message: string) => InvalidRequest.of(field, message)
 
@@ -54,21 +54,31 @@ const selectedColumns = (
   return Either.right(selected)
 }
 
+/** What a clause that was checked for the table stays checked for. */
+const scopeOf = ({ columns, oid }: TableInfo): string =>
+  `${oid} ${columns.map(({ name, typeOid }) => `${typeOid} ${name}`).join("\u0000")}`
+
 const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo, serverVersion: number) {
   if (request.where === undefined) return undefined
   const catalog = yield* Catalog
   const clause = yield* Where.resolve(
-    { clause: request.where, params: request.params, columns: info.columns },
-    (column, text) =>
-      Effect.catchTag(
-        Effect.asSome(catalog.canonical(column.typeOid, -1, text)),
-        "InvalidLiteral",
-        () => Effect.succeedNone
-      )
+    {
+      clause: request.where,
+      params: request.params,
+      columns: info.columns,
+      sql: yield* catalog.sql,
+      scope: scopeOf(info)
+    },
+    { evaluate: catalog.evaluate, check: (sql) => catalog.check(info.schema, info.name, sql) }
   ).pipe(Effect.mapError((error) => typeof error === "string" ? InvalidRequest.of("where", error) : error))
-  const used = info.columns.find(({ name }) => name === clause?.column)
-  if (used !== undefined && !isReplicated(used, serverVersion)) {
-    return yield* InvalidRequest.of("where", `column ${used.name} is generated and cannot be used in the where clause`)
+  for (const used of clause?.columns ?? []) {
+    const column = info.columns.find(({ name }) => name === used.name)
+    if (column !== undefined && !isReplicated(column, serverVersion)) {
+      return yield* InvalidRequest.of(
+        "where",
+        `column ${used.name} is generated and cannot be used in the where clause`
+      )
+    }
   }
   return clause
 })
@@ -104,10 +114,13 @@ const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInf
 export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
   const info = yield* table(request.table)
   return yield* define(request, info, serverVersion).pipe(
-    Effect.catchTag("InvalidRequest", () =>
-      Effect.flatMap(Catalog, (catalog) => catalog.forget(info.oid)).pipe(
-        Effect.zipRight(table(request.table)),
-        Effect.flatMap((current) => define(request, current, serverVersion))
-      ))
+    Effect.catchTag(
+      "InvalidRequest",
+      () =>
+        Effect.flatMap(Catalog, (catalog) => Effect.zipRight(catalog.forget(info.oid), catalog.forgetSql)).pipe(
+          Effect.zipRight(table(request.table)),
+          Effect.flatMap((current) => define(request, current, serverVersion))
+        )
+    )
   )
 })

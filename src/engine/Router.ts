@@ -1,32 +1,33 @@
 /**
- * Finds the shapes that a row change concerns (D8): those without where clause by their table, the others by a hash
- * lookup of the column's value. A change to a partition concerns the shapes of the partitioned tables above it as well.
+ * Finds the shapes that a row change concerns (D8): those without where clause by their table, the others by their
+ * table's index. A change to a partition concerns the shapes of the partitioned tables above it as well.
  *
- * Adding and removing a shape costs its terms, a change costs the shapes it concerns; neither depends on how many there
- * are.
+ * Adding and removing a shape costs its terms, a change costs the shapes it concerns and those that nothing can be found
+ * by; neither depends on how many there are.
  */
-import type { Relation } from "../domain/Relation.ts"
 import type { ShapeDefinition } from "../domain/ShapeDefinition.ts"
 import { type Delete, type RowMessage, type Tuple, UNCHANGED, type Update } from "../domain/WalMessage.ts"
-import { indexTerm, termKey } from "../where/Compile.ts"
+import { Row } from "../where/Row.ts"
 import type { Action } from "./Changes.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
+import { type Route, TableIndex } from "./TableIndex.ts"
 
-interface Index {
-  readonly column: string
-  readonly shapes: Map<string, Set<ShapeEntry>>
+/** Whether a row was, or is, in a shape; `undefined` when only Postgres can tell. */
+export type Membership = boolean | undefined
+
+/** What is told of a change. */
+export interface Listener {
+  /** It concerns the shape. */
+  readonly found: (entry: ShapeEntry, action: Action) => void
+  /** It does not say enough to tell what it means for the shape. */
+  readonly lost: (entry: ShapeEntry) => void
+  /** Postgres has to say whether the old row was, or the new row is, in the shape. */
+  readonly open: (entry: ShapeEntry, before: Membership, after: Membership) => void
 }
 
-interface Routes {
-  readonly unconditional: Set<ShapeEntry>
-  readonly indexes: Map<string, Index>
-}
-
-/** Where a relation's index columns are; made anew when an index is added or removed. */
-interface Plan {
-  readonly version: number
-  readonly indexes: ReadonlyArray<{ readonly index: Index; readonly column: number }>
-}
+/** What a change means for a shape, by whether the old row was and the new one is in it. */
+export const actionOf = (before: boolean, after: boolean): Action | undefined =>
+  after ? before ? "update" : "insert" : before ? "delete" : undefined
 
 /** Whether a change without the whole old row says enough for a shape that it concerns. */
 const suffices = (shape: ShapeDefinition, message: Update | Delete): boolean => {
@@ -41,6 +42,95 @@ const suffices = (shape: ShapeDefinition, message: Update | Delete): boolean => 
   return relation.columns.every((_, i) => cols[2 * i + 1] !== UNCHANGED)
 }
 
+/** Whether a tuple that has only the replica identity's columns, or what an update without old row says, has a clause's. */
+const knowsColumns = ({ where }: ShapeDefinition, { relation }: RowMessage): boolean =>
+  (where?.columns ?? []).every(({ name }) => relation.columns.some((column) => column.name === name && column.key))
+
+/** The shapes of one table. */
+class TableRoutes {
+  readonly unconditional = new Set<ShapeEntry>()
+  readonly index = new TableIndex()
+  private readonly before = new Row(this.index.slots)
+  private readonly after = new Row(this.index.slots)
+  private search = 0
+
+  get isEmpty(): boolean {
+    return this.unconditional.size === 0 && this.index.isEmpty
+  }
+
+  /** A change with whole rows. */
+  route(message: RowMessage, listener: Listener): void {
+    switch (message._tag) {
+      case "Insert":
+        return this.routeOne(message, message.row, listener, "after")
+      case "Delete":
+        return this.routeOne(message, message.old, listener, "before")
+      case "Update":
+        return this.routeUpdate(message, message.old!, listener)
+    }
+  }
+
+  private routeOne({ relation }: RowMessage, tuple: Tuple, listener: Listener, side: "before" | "after"): void {
+    const { after: row, index } = this
+    const search = ++this.search
+    index.bind(row, relation, tuple, undefined)
+    index.find(row, (route, certain) => {
+      if (route.found === search) return
+      route.found = search
+      const verdict = certain || route.test(row, index.slots)
+      if (verdict === undefined) listener.open(route.entry, side === "before" && verdict, side === "after" && verdict)
+      else if (verdict) listener.found(route.entry, side === "after" ? "insert" : "delete")
+    })
+  }
+
+  private routeUpdate({ relation, row }: Update, old: Tuple, listener: Listener): void {
+    const { after, before, index } = this
+    index.bind(after, relation, row, old)
+    index.bind(before, relation, old, undefined)
+    const hits: Array<Route> = []
+    const isHit = ++this.search
+    index.find(after, (route, certain) => {
+      if (route.found === isHit) return
+      route.found = isHit
+      route.verdict = certain || route.test(after, index.slots)
+      if (route.verdict !== false) hits.push(route)
+    })
+    const isSettled = ++this.search
+    index.find(before, (route, certain) => {
+      if (route.found === isSettled) return
+      const now = route.found === isHit && route.verdict
+      route.found = isSettled
+      settle(route.entry, certain || route.test(before, index.slots), now, listener)
+    })
+    // Not found by the old row: it was not in these.
+    for (const route of hits) if (route.found === isHit) settle(route.entry, false, route.verdict, listener)
+  }
+
+  /** A change whose old row has the replica identity's columns alone, or is not there at all. */
+  routePartly(message: Update | Delete, listener: Listener): void {
+    const { after, before, index } = this
+    const row = message._tag === "Update" ? message.row : message.old
+    index.bind(after, message.relation, row, undefined)
+    // Postgres leaves the old tuple out when no column of the replica identity has changed.
+    index.bind(before, message.relation, message.old ?? row, undefined)
+    for (const route of index.all()) {
+      const { entry } = route
+      if (!knowsColumns(entry.definition, message)) {
+        listener.lost(entry)
+        continue
+      }
+      const was = route.test(before, index.slots)
+      settle(entry, was, message._tag === "Update" && route.test(after, index.slots), listener)
+    }
+  }
+}
+
+const settle = (entry: ShapeEntry, before: Membership, after: Membership, { found, open }: Listener): void => {
+  if (before === undefined || after === undefined) return open(entry, before, after)
+  const action = actionOf(before, after)
+  if (action) found(entry, action)
+}
+
 export interface Router {
   readonly add: (entry: ShapeEntry) => void
   readonly remove: (entry: ShapeEntry) => void
@@ -52,119 +142,37 @@ export interface Router {
   readonly forget: (oid: number) => void
   /** The shapes that follow this table, their own or as a partition of theirs. */
   readonly shapesOf: (oid: number) => ReadonlyArray<ShapeEntry>
-  /**
-   * Calls `found` for each shape that the change concerns, and `lost` for each of which the change does not say enough
-   * to tell.
-   */
-  readonly route: (
-    message: RowMessage,
-    found: (entry: ShapeEntry, action: Action) => void,
-    lost: (entry: ShapeEntry) => void
-  ) => void
+  /** Tells the listener of each shape that the change concerns, once. */
+  readonly route: (message: RowMessage, listener: Listener) => void
 }
 
 export const make = (): Router => {
-  const tables = new Map<number, Routes>()
+  const tables = new Map<number, TableRoutes>()
   const ancestors = new Map<number, ReadonlyArray<number>>()
-  const plans = new WeakMap<Relation, Map<Routes, Plan>>()
-  let version = 0
 
   /** The routes that concern a table: its own and those of the tables above it. */
-  const routesOf = (oid: number): ReadonlyArray<Routes> => {
+  const routesOf = (oid: number): ReadonlyArray<TableRoutes> => {
     const above = ancestors.get(oid)
     const own = tables.get(oid)
     if (!above || above.length === 0) return own ? [own] : []
     return [oid, ...above].flatMap((table) => tables.get(table) ?? [])
   }
 
-  const planOf = (routes: Routes, relation: Relation): Plan => {
-    let ofRelation = plans.get(relation)
-    if (!ofRelation) plans.set(relation, ofRelation = new Map())
-    let plan = ofRelation.get(routes)
-    if (!plan || plan.version !== version) {
-      const indexes = [...routes.indexes.values()]
-      plan = {
-        version,
-        indexes: indexes.map((index) => ({
-          index,
-          column: relation.columns.findIndex(({ name }) => name === index.column)
-        }))
-      }
-      ofRelation.set(routes, plan)
-    }
-    return plan
-  }
-
-  /** Whether an old tuple says what the column was. */
-  const isKnown = (relation: Relation, oldIsFull: boolean, column: number) => oldIsFull || relation.columns[column]!.key
-
-  const routeIndex = (
-    message: RowMessage,
-    { column, index }: Plan["indexes"][number],
-    found: (entry: ShapeEntry, action: Action) => void,
-    lost: (entry: ShapeEntry) => void
-  ) => {
-    const { relation } = message
-    // A relation without the column no longer fits its shapes: they are removed by its Relation message.
-    if (column < 0) return
-    const each = (key: string | undefined, action: Action) => {
-      const shapes = key === undefined ? undefined : index.shapes.get(key)
-      if (shapes) { for (const entry of shapes) found(entry, action) }
-    }
-    const isUnchanged = (row: Tuple) => row.cols[2 * column + 1] === UNCHANGED
-    if (message._tag === "Insert") return each(termKey(relation, column, message.row), "insert")
-    const { old, oldIsFull } = message
-    if (old === undefined || !isKnown(relation, oldIsFull, column)) {
-      // Postgres leaves the old tuple out when no column of the replica identity has changed.
-      const identityUnchanged = message._tag === "Update" && old === undefined && relation.columns[column]!.key
-      if (identityUnchanged) return each(termKey(relation, column, message.row), "update")
-      for (const shapes of index.shapes.values()) for (const entry of shapes) lost(entry)
-      return
-    }
-    const before = termKey(relation, column, old)
-    if (message._tag === "Delete") return each(before, "delete")
-    const after = isUnchanged(message.row) ? before : termKey(relation, column, message.row)
-    if (before === after) return each(after, "update")
-    each(before, "delete")
-    each(after, "insert")
-  }
-
   return {
     add: (entry) => {
       const { tableOid, where } = entry.definition
       let routes = tables.get(tableOid)
-      if (!routes) tables.set(tableOid, routes = { unconditional: new Set(), indexes: new Map() })
-      if (!where) {
-        routes.unconditional.add(entry)
-        return
-      }
-      const { column, key } = indexTerm(where)
-      let index = routes.indexes.get(column)
-      if (!index) {
-        routes.indexes.set(column, index = { column, shapes: new Map() })
-        version += 1
-      }
-      const shapes = index.shapes.get(key)
-      if (shapes) shapes.add(entry)
-      else index.shapes.set(key, new Set([entry]))
+      if (!routes) tables.set(tableOid, routes = new TableRoutes())
+      if (where) routes.index.add(entry)
+      else routes.unconditional.add(entry)
     },
     remove: (entry) => {
       const { tableOid, where } = entry.definition
       const routes = tables.get(tableOid)
       if (!routes) return
-      if (!where) routes.unconditional.delete(entry)
-      else {
-        const { column, key } = indexTerm(where)
-        const index = routes.indexes.get(column)
-        const shapes = index?.shapes.get(key)
-        shapes?.delete(entry)
-        if (shapes?.size === 0) index?.shapes.delete(key)
-        if (index?.shapes.size === 0) {
-          routes.indexes.delete(column)
-          version += 1
-        }
-      }
-      if (routes.unconditional.size === 0 && routes.indexes.size === 0) tables.delete(tableOid)
+      if (where) routes.index.remove(entry)
+      else routes.unconditional.delete(entry)
+      if (routes.isEmpty) tables.delete(tableOid)
     },
     knows: (oid) => ancestors.has(oid),
     setAncestors: (oid, above) => {
@@ -174,19 +182,28 @@ export const make = (): Router => {
       ancestors.delete(oid)
     },
     shapesOf: (oid) =>
-      routesOf(oid).flatMap(({ indexes, unconditional }) => [
+      routesOf(oid).flatMap(({ index, unconditional }) => [
         ...unconditional,
-        ...[...indexes.values()].flatMap(({ shapes }) => [...shapes.values()].flatMap((entries) => [...entries]))
+        ...Array.from(index.all(), ({ entry }) => entry)
       ]),
-    route: (message, found, lost) => {
+    route: (message, listener) => {
       const action: Action = message._tag === "Insert" ? "insert" : message._tag === "Update" ? "update" : "delete"
-      const take: typeof found = message._tag === "Insert" || message.oldIsFull
-        ? found
-        : (entry, action) => suffices(entry.definition, message) ? found(entry, action) : lost(entry)
+      if (message._tag === "Insert" || message.oldIsFull) {
+        for (const routes of routesOf(message.relation.oid)) {
+          for (const entry of routes.unconditional) listener.found(entry, action)
+          if (!routes.index.isEmpty) routes.route(message, listener)
+        }
+        return
+      }
+      const { found, lost, open } = listener
+      const partial: Listener = {
+        found: (entry, action) => suffices(entry.definition, message) ? found(entry, action) : lost(entry),
+        lost,
+        open: (entry, before, after) => suffices(entry.definition, message) ? open(entry, before, after) : lost(entry)
+      }
       for (const routes of routesOf(message.relation.oid)) {
-        for (const entry of routes.unconditional) take(entry, action)
-        if (routes.indexes.size === 0) continue
-        for (const plan of planOf(routes, message.relation).indexes) routeIndex(message, plan, take, lost)
+        for (const entry of routes.unconditional) partial.found(entry, action)
+        if (!routes.index.isEmpty) routes.routePartly(message, partial)
       }
     }
   }

@@ -17,7 +17,7 @@ const fitsColumns = (shape: ShapeDefinition, { columns }: Columns): boolean => {
   const has = (name: string, typeOid: number) =>
     columns.some((column) => column.name === name && column.typeOid === typeOid)
   return shape.columns.every(({ name, typeOid }) => has(name, typeOid)) &&
-    (shape.where === undefined || has(shape.where.column, shape.where.typeOid)) &&
+    (shape.where?.columns ?? []).every(({ name, typeOid }) => has(name, typeOid)) &&
     (shape.explicitColumns || columns.length === shape.columns.length)
 }
 

@@ -42,6 +42,25 @@ export interface LogSlice {
   readonly body: LogBody
 }
 
+export interface ShapeDescription {
+  readonly handle: string
+  /** `schema.table`. */
+  readonly table: string
+  readonly columns: ReadonlyArray<string>
+  readonly where:
+    | {
+      /** The clause as it was understood. */
+      readonly sql: string
+      /** The operands of its logic, each with what evaluates it on changed rows. */
+      readonly parts: ReadonlyArray<{ readonly sql: string; readonly by: "closure" | "Postgres" }>
+      /** What changed rows are found by, one of them; `undefined` when every change of the table is tested. */
+      readonly index: ReadonlyArray<string> | undefined
+      /** Being found is enough: nothing is evaluated. */
+      readonly exact: boolean
+    }
+    | undefined
+}
+
 export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<ShapeEngine, {
   readonly status: Effect.Effect<EngineStatus>
   /** Completes when the engine is `active`. */
@@ -80,6 +99,8 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   readonly awaitChange: (handle: string, after: LogOffset) => Effect.Effect<void, ShapeGone>
   /** Commit LSN of the last transaction that all shapes have seen, whatever table it touched. */
   readonly lastSeenLsn: Effect.Effect<Lsn>
+  /** What the shape is, and how the changes that concern it are found. */
+  readonly describe: (handle: string) => Effect.Effect<ShapeDescription, ShapeGone>
   /** Removes a shape: its readers get `ShapeGone`, the handle never comes back. */
   readonly remove: (handle: string) => Effect.Effect<void, ShapeGone>
 }>() {}

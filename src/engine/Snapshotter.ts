@@ -13,7 +13,6 @@ import * as SnapshotEncoder from "../domain/SnapshotEncoder.ts"
 import type { Publication } from "../source/Publication.ts"
 import type { SnapshotQuery, SnapshotRows } from "../source/SnapshotQuery.ts"
 import { BLOCK_BYTES, type ShapeRecord, type StoreOp } from "../storage/ShapeStorage.ts"
-import { print } from "../where/Print.ts"
 import type { Collector, Mark } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
 import type { Consumer } from "./Consumer.ts"
@@ -142,7 +141,7 @@ const attempt = Effect.fnUntraced(function*(
     schema: definition.schema,
     table: definition.table,
     columns: definition.columns.map((column) => column.name),
-    where: definition.where ? print(definition.where) : undefined,
+    where: definition.where?.sql,
     rows: definition.log === "full"
   })
   if (context.collector.missing(rows.marks, since)) return false

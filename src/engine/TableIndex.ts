@@ -8,6 +8,7 @@ import type { Tuple } from "../domain/WalMessage.ts"
 import { accessOf, type IndexColumn, NULL_KEY, type Term } from "../where/Access.ts"
 import { type Place, placeOf } from "../where/Bounds.ts"
 import { compile, type Test } from "../where/Compile.ts"
+import { columnsOf } from "../where/ExpressionType.ts"
 import { type Row, Slots } from "../where/Row.ts"
 import { UNSURE } from "../where/Value.ts"
 import { IntervalIndex } from "./IntervalIndex.ts"
@@ -148,7 +149,10 @@ export class TableIndex {
   }
 
   add(entry: ShapeEntry): void {
-    const { exact, terms } = accessOf(entry.definition.where!.expression)
+    const { expression } = entry.definition.where!
+    const { exact, terms } = accessOf(expression)
+    // All of them now: rows are bound to the slots that there are, and a test may be compiled after that.
+    for (const { name, type } of columnsOf(expression)) this.slots.of(name, type)
     const route = new Route(entry, exact)
     this.routes.set(entry, route)
     if (terms === undefined) this.scanned.add(route)

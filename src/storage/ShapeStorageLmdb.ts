@@ -31,7 +31,7 @@ import { blockBytes, complaint } from "./StoreOps.ts"
 import * as Values from "./StoreValues.ts"
 
 /** Version of the layout: a store of another one is refused. */
-const FORMAT = 1
+const FORMAT = 2
 
 /** Blocks of waiting commits that are written as one transaction, unless the first alone has more. */
 const TRANSACTION_BYTES = 8 * 1024 * 1024

@@ -55,9 +55,25 @@ export const encodeRecord = ({ definition, handle, id, snapshot }: ShapeRecord):
   return Buffer.concat([encodeUint32(first.length), first, Buffer.from(JSON.stringify(stored))])
 }
 
-/** Decodes records. Those that one decoder returns share their selections. */
+/** Parts of clauses that most clauses of a database have in common. */
+const sharedParts = new Set(["type", "fn", "operator", "collation"])
+
+/** A reviver that makes equal parts of the clauses that it reads one object. */
+const sharing = () => {
+  const known = new Map<string, unknown>()
+  return (key: string, value: unknown): unknown => {
+    if (!sharedParts.has(key) || typeof value !== "object") return value
+    const text = JSON.stringify(value)
+    const same = known.get(text)
+    if (same === undefined) known.set(text, value)
+    return same ?? value
+  }
+}
+
+/** Decodes records. Those that one decoder returns share their selections, and the types and functions of their clauses. */
 export const recordDecoder = (): (bytes: Buffer) => ShapeRecord => {
   const selections = new Map<string, Selection>()
+  const share = sharing()
   return (bytes) => {
     const end = 4 + bytes.readUInt32BE(0)
     const name = bytes.toString("latin1", 4, end)
@@ -66,7 +82,7 @@ export const recordDecoder = (): (bytes: Buffer) => ShapeRecord => {
       const parsed: Selection = JSON.parse(bytes.toString("utf8", 4, end))
       selections.set(name, selection = parsed)
     }
-    const { handle, id, snapshot, where }: StoredRecord = JSON.parse(bytes.toString("utf8", end))
+    const { handle, id, snapshot, where }: StoredRecord = JSON.parse(bytes.toString("utf8", end), share)
     return { id, handle, definition: { ...selection, where }, snapshot: snapshot && decodeSnapshot(snapshot) }
   }
 }

@@ -1,66 +1,94 @@
 /**
- * A where clause as a test on the rows of the replication stream, and as the term that a router finds it by.
+ * A where clause as a test on rows. Its logic is always ours; an operand of it that has no closure is left open, and
+ * Postgres is asked about the rows on which the verdict hangs on it.
  */
-import type { Relation } from "../domain/Relation.ts"
-import type { Where } from "../domain/ShapeDefinition.ts"
-import type { Tuple } from "../domain/WalMessage.ts"
-import { normalForm } from "./NormalForm.ts"
+import type { Expression } from "../domain/Expression.ts"
+import { evaluator } from "./Evaluate.ts"
+import type { Row, Slots } from "./Row.ts"
+import { UNSURE } from "./Value.ts"
 
-/** The column of the relation that the clause is about; `-1` when there is none of its name and type. */
-const columnIndex = (where: Where, relation: Relation): number =>
-  relation.columns.findIndex((column) => column.name === where.column && column.typeOid === where.typeOid)
+/** Whether a row satisfies the clause; `undefined` when only Postgres can tell. */
+export type Test = (row: Row) => boolean | undefined
 
-/**
- * Whether a row satisfies the clause. `undefined` when the relation has no such column, or one of another type: the
- * clause has no meaning for it any more. Values that the stream left out (unchanged TOAST) must have been filled in:
- * they match nothing, as NULL does.
- */
-export const compile = (where: Where, relation: Relation): ((row: Tuple) => boolean) | undefined => {
-  const index = columnIndex(where, relation)
-  if (index < 0) return undefined
-  const wanted = Buffer.from(where.value)
-  const form = normalForm(where.typeOid)
-  const equals = (bytes: Uint8Array, start: number, end: number): boolean => {
-    if (end - start !== wanted.length) return false
-    for (let i = 0; i < wanted.length; i++) if (bytes[start + i] !== wanted[i]) return false
-    return true
+/** In three-valued logic; `undefined` for what is open. */
+type Verdict = (row: Row) => boolean | null | undefined
+
+const open: Verdict = () => undefined
+
+const and = (args: ReadonlyArray<Verdict>): Verdict => (row) => {
+  let result: boolean | null | undefined = true
+  for (const arg of args) {
+    const value = arg(row)
+    if (value === false) return false
+    if (value === undefined) result = undefined
+    else if (value === null && result === true) result = null
   }
-  return ({ bytes, cols }) => {
-    const length = cols[2 * index + 1]!
-    if (length < 0) return false
-    const start = cols[2 * index]!
-    const end = start + length
-    return form === undefined
-      ? equals(bytes, start, end)
-      : equals(bytes, form.start(bytes, start, end), form.end(bytes, start, end))
+  return result
+}
+
+const or = (args: ReadonlyArray<Verdict>): Verdict => (row) => {
+  let result: boolean | null | undefined = false
+  for (const arg of args) {
+    const value = arg(row)
+    if (value === true) return true
+    if (value === undefined) result = undefined
+    else if (value === null && result === false) result = null
+  }
+  return result
+}
+
+const verdict = (expression: Expression, slots: Slots): Verdict => {
+  switch (expression._tag) {
+    case "And":
+      return and(expression.args.map((arg) => verdict(arg, slots)))
+    case "Or":
+      return or(expression.args.map((arg) => verdict(arg, slots)))
+    case "Not": {
+      const arg = verdict(expression.arg, slots)
+      return (row) => {
+        const value = arg(row)
+        return typeof value === "boolean" ? !value : value
+      }
+    }
+    default: {
+      const evaluate = evaluator(expression, slots)
+      return evaluate === undefined ? open : (row) => {
+        const value = evaluate(row)
+        return typeof value === "boolean" ? value : null
+      }
+    }
   }
 }
 
-/** A condition that a row satisfies only if its value of `column` has this key. */
-export interface IndexTerm {
-  readonly column: string
-  /** Comparable with `termKey` of the column. */
-  readonly key: string
+/** The test of a clause on the rows that `slots` describes. */
+export const compile = (expression: Expression, slots: Slots): Test => {
+  const test = verdict(expression, slots)
+  return (row) => {
+    try {
+      const value = test(row)
+      return value === null ? false : value
+    } catch (cause) {
+      if (cause === UNSURE) return undefined
+      throw cause
+    }
+  }
 }
 
-/** What a router can find the clause by. */
-export const indexTerm = (where: Where): IndexTerm => ({
-  column: where.column,
-  key: Buffer.from(where.value).toString("latin1")
-})
+/** One operand of a clause's logic, and what evaluates it. */
+export interface Part {
+  readonly expression: Expression
+  readonly by: "closure" | "Postgres"
+}
 
-/**
- * The key of a row's value in one column: equal values have equal keys. It is the text's bytes, one character each,
- * since decoding them would cost more and tell no more. `undefined` for NULL, which equals nothing, and for a value
- * that the stream left out.
- */
-export const termKey = (relation: Relation, columnIndex: number, row: Tuple): string | undefined => {
-  const length = row.cols[2 * columnIndex + 1]!
-  if (length < 0) return undefined
-  const start = row.cols[2 * columnIndex]!
-  const end = start + length
-  const form = normalForm(relation.columns[columnIndex]!.typeOid)
-  return form === undefined
-    ? row.bytes.toString("latin1", start, end)
-    : row.bytes.toString("latin1", form.start(row.bytes, start, end), form.end(row.bytes, start, end))
+/** The operands of a clause's logic, from left to right. */
+export const parts = (expression: Expression, slots: Slots): ReadonlyArray<Part> => {
+  switch (expression._tag) {
+    case "And":
+    case "Or":
+      return expression.args.flatMap((arg) => parts(arg, slots))
+    case "Not":
+      return parts(expression.arg, slots)
+    default:
+      return [{ expression, by: evaluator(expression, slots) === undefined ? "Postgres" : "closure" }]
+  }
 }

@@ -50,23 +50,27 @@ const parseSql = (pg: PgQuery, sql: string): Parsed => {
  * broken for good: so one that has thrown is dropped, and the next clause makes another (7 ms). Clauses that could do
  * that are refused before (`Excess`), unless the caller's own stack is nearly full.
  */
-let current: Promise<PgQuery> | undefined
+let current: PgQuery | undefined
 
-const parseWith = (instance: Promise<PgQuery>, sql: string) => (pg: PgQuery): Parsed => {
+const parseWith = (pg: PgQuery, sql: string): Parsed => {
   try {
     return parseSql(pg, sql)
   } catch (cause) {
     if (!(cause instanceof RangeError || cause instanceof WebAssembly.RuntimeError)) throw cause
-    if (current === instance) current = undefined
+    if (current === pg) current = undefined
     return Either.left(at(0, "the clause is nested too deeply"))
   }
 }
 
+/** The instance; from the second time on without waiting. */
+const instance = Effect.suspend(() =>
+  current !== undefined
+    ? Effect.succeed(current)
+    : Effect.map(Effect.promise(() => instantiate()), (made) => current ??= made)
+)
+
 const parseStatement = (sql: string): Effect.Effect<ParseResult, string> =>
-  Effect.suspend(() => {
-    const instance = current ??= instantiate()
-    return Effect.flatMap(Effect.promise(() => instance), parseWith(instance, sql))
-  })
+  Effect.flatMap(instance, (pg) => parseWith(pg, sql))
 
 const conditionOnly = new Set<string>(
   ["targetList", "whereClause", "limitOption", "op"] satisfies Array<keyof SelectStmt>

@@ -3,16 +3,8 @@
  */
 import type { Constant, Expression, Subscript } from "../domain/Expression.ts"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
-import type { Where } from "../domain/ShapeDefinition.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
 import { UNKNOWN } from "./TypeOids.ts"
-
-/**
- * The operator is named with its schema: an `=` of the user's own would not be the one that rows of the stream are
- * tested with.
- */
-export const print = (where: Where): string =>
-  `${quote(where.column)} OPERATOR(pg_catalog.=) ${quoteLiteral(where.value)}::${where.type}`
 
 const qualified = ({ name, schema }: { readonly schema: string; readonly name: string }): string =>
   `${quote(schema)}.${quote(name)}`

@@ -3,6 +3,7 @@ import { FastCheck as fc } from "effect"
 import * as ItemEncoder from "../../src/domain/ItemEncoder.ts"
 import * as Projection from "../../src/domain/Projection.ts"
 import { tuple } from "../../src/domain/WalMessage.ts"
+import { clause, column, isNull, TEXT } from "../where/Expressions.ts"
 import {
   definition,
   key,
@@ -331,7 +332,7 @@ describe("Projection", () => {
     const base = definition(of)
     const key = Projection.projectionKey(base)
     const equal = [
-      { ...base, where: { _tag: "Equality" as const, column: "a", type: "text", typeOid: 25, value: "x" } },
+      { ...base, where: clause(isNull(column("a", TEXT))) },
       { ...base, log: "changes_only" as const },
       { ...base, explicitColumns: true }
     ]

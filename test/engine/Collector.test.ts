@@ -29,7 +29,8 @@ describe("transactions that have gone by", () => {
         consumers,
         committer,
         budget,
-        onRelation: () => Effect.void
+        onRelation: () => Effect.void,
+        decide: () => Effect.void
       })
       assert.isFalse(collector.missing(marks(10n, 5n), collector.mark()), "nothing has gone by")
 

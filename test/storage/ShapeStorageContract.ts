@@ -4,6 +4,7 @@ import { Effect, type Layer, Option, type Scope } from "effect"
 import type { StorageError } from "../../src/domain/Errors.ts"
 import { beforeAll as beforeAllOffsets, make as offset, snapshotEnd } from "../../src/domain/LogOffset.ts"
 import { BLOCK_BYTES, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
+import { call, clause, column, constant, INT8, isNull, or, TEXT } from "../where/Expressions.ts"
 import {
   applied,
   at,
@@ -105,13 +106,12 @@ export const shapeStorageContract = (name: string, place: Place): void => {
 
       inOneLife("a where clause comes back", (store) =>
         Effect.gen(function*() {
-          const where = {
-            _tag: "Equality",
-            column: "id",
-            type: "int8",
-            typeOid: 20,
-            value: "9007199254740993"
-          } as const
+          const where = clause(
+            or(
+              call("int8eq", "=", column("id", INT8), constant(INT8, "9007199254740993")),
+              isNull(column("name", TEXT))
+            )
+          )
           const withWhere = { ...record(1), definition: { ...record(1).definition, where } }
           yield* commitAll(store, { _tag: "PutShape", record: withWhere })
           assert.deepStrictEqual((yield* store.load).shapes[0]?.record, withWhere)

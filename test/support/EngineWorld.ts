@@ -2,8 +2,8 @@
  * A simulated Postgres for the engine: tables, transactions, a WAL, a slot, snapshots. Nothing in it takes time or happens by itself; the WAL
  * is delivered in pieces of the test's choosing, and connections break when they are told to.
  */
-import { Context, Effect, Exit, Layer, Option, Scope } from "effect"
-import { type SnapshotFailed } from "../../src/domain/Errors.ts"
+import { Context, Effect, Either, Exit, Layer, Option, Scope } from "effect"
+import { DatabaseUnavailable, type SnapshotFailed } from "../../src/domain/Errors.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
 import type { Lsn } from "../../src/domain/Lsn.ts"
 import type { SnapshotMarks } from "../../src/domain/PgSnapshot.ts"
@@ -16,10 +16,12 @@ import { type LogBody, ShapeEngine } from "../../src/engine/ShapeEngine.ts"
 import { Catalog, InvalidLiteral } from "../../src/source/Catalog.ts"
 import { Publication } from "../../src/source/Publication.ts"
 import { ReplicationError, ReplicationStream } from "../../src/source/ReplicationStream.ts"
+import { RowEvaluation, type RowVerdict } from "../../src/source/RowEvaluation.ts"
 import { SnapshotQuery } from "../../src/source/SnapshotQuery.ts"
 import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
 import { crashed, layerFrom, makeState, type MemoryState } from "../../src/storage/ShapeStorageMemory.ts"
 import { FaultyStorage, type Gate, layer as faultyLayer, makeGate } from "./FaultyStorage.ts"
+import { smallSqlCatalog } from "./SmallSqlCatalog.ts"
 
 export type Row = Readonly<Record<string, string | null>>
 
@@ -91,6 +93,26 @@ export const request = (table: string, rest: Partial<ShapeRequest> = {}): ShapeR
   ...rest
 })
 
+/** What `strange` of `SmallSqlCatalog` says of a value; `error` is one that it fails on. */
+const strange = (value: string | null): boolean | null => value === null ? null : value.startsWith("s")
+
+/** The rows of which a printed clause is true: `column = 'text'` or `strange(column)`. */
+const rowTest = (where: string | undefined): (row: Row) => boolean => {
+  if (where === undefined) return () => true
+  const equality = /"(\w+)"\)* OPERATOR\(pg_catalog\.=\) \(*'([^']*)'/.exec(where)
+  if (equality) return (row) => row[equality[1]!] === equality[2]
+  const call = /"?strange"?\(+"(\w+)"/.exec(where)
+  if (!call) throw new Error(`the simulated database does not understand ${where}`)
+  return (row) => strange(row[call[1]!] ?? null) === true
+}
+
+/** A constant as it is printed, read back. */
+const literalOf = (sql: string): string => {
+  const text = /^\(*'((?:[^']|'')*)'::/.exec(sql)?.[1]
+  if (text === undefined) throw new Error(`the simulated database does not understand ${sql}`)
+  return text.replaceAll("''", "'")
+}
+
 const lost = new ReplicationError({ operation: "pull", retryable: true, cause: new Error("the connection was lost") })
 
 /** One connection's view of the WAL, as messages. */
@@ -134,6 +156,10 @@ export class Source {
   failSnapshot: SnapshotFailed | undefined
   readonly beforeMarks = makeGate()
   readonly beforeRows = makeGate()
+  /** Times that Postgres was asked about rows, and how many of the next times it can't be reached. */
+  evaluations = 0
+  failEvaluations = 0
+  readonly beforeVerdicts = makeGate()
   readonly publishing = makeGate()
   readonly catalogGate = makeGate()
 
@@ -334,16 +360,28 @@ export class Source {
 
   // --- Snapshots ---
 
+  /** `strange(v)` of `SmallSqlCatalog`: true for values that begin with s, an error for `error`. */
+  private readonly evaluateRows: RowEvaluation["Type"]["evaluate"] = ({ expressions, rows }) =>
+    Effect.gen(this, function*() {
+      this.evaluations += 1
+      yield* this.beforeVerdicts.pass
+      if (this.failEvaluations > 0) {
+        this.failEvaluations -= 1
+        return yield* new DatabaseUnavailable({ operation: "evaluating rows", cause: "gone" })
+      }
+      const verdict = (value: string | null): RowVerdict =>
+        value === "error" ? { error: "it is strange" } : strange(value)
+      return rows.map(([value]) => expressions.map(() => verdict(value ?? null)))
+    })
+
   private readonly openSnapshot: SnapshotQuery["Type"]["open"] = (select) =>
     Effect.gen(this, function*() {
       this.snapshots += 1
       yield* this.beforeMarks.pass
       if (this.failSnapshot) return yield* this.failSnapshot
       const marks = this.marks()
-      const equality = /^"(\w+)" OPERATOR\(pg_catalog\.=\) '(.*)'::/.exec(select.where ?? "")
-      const rows = select.rows
-        ? [...this.rows.get(select.table)!.values()].filter((row) => !equality || row[equality[1]!] === equality[2])
-        : []
+      const matches = rowTest(select.where)
+      const rows = select.rows ? [...this.rows.get(select.table)!.values()].filter(matches) : []
       let at = 0
       return {
         marks,
@@ -360,9 +398,12 @@ export class Source {
       }
     })
 
-  readonly layer: Layer.Layer<Catalog | Publication | ReplicationStream | SnapshotQuery> = Layer.succeedContext(
+  readonly layer: Layer.Layer<
+    Catalog | Publication | ReplicationStream | RowEvaluation | SnapshotQuery
+  > = Layer.succeedContext(
     Context.make(ReplicationStream, ReplicationStream.of({ connect: this.connect })).pipe(
       Context.add(SnapshotQuery, SnapshotQuery.of({ open: this.openSnapshot })),
+      Context.add(RowEvaluation, RowEvaluation.of({ evaluate: this.evaluateRows })),
       Context.add(Publication, Publication.of({ ensure: () => this.publishing.pass })),
       Context.add(
         Catalog,
@@ -377,10 +418,10 @@ export class Source {
           forget: () => Effect.void,
           canonical: (_, __, text) =>
             text === "bad" ? new InvalidLiteral({ type: "text", text }) : Effect.succeed(text),
-          sql: Effect.dieMessage("no SQL here"),
+          sql: Effect.succeed(smallSqlCatalog),
           forgetSql: Effect.void,
-          evaluate: () => Effect.dieMessage("no SQL here"),
-          check: () => Effect.dieMessage("no SQL here")
+          evaluate: (expressions) => Effect.succeed(expressions.map((sql) => Either.right(literalOf(sql)))),
+          check: () => Effect.succeed(Either.void)
         })
       )
     )

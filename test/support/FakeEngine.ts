@@ -210,6 +210,11 @@ export const make = () => {
         return LogOffset.lessThan(after, state.end(shape)) ? Effect.void : undefined
       }),
     lastSeenLsn: Effect.sync(() => state.lastSeenLsn),
+    describe: (handle) =>
+      Effect.map(
+        Effect.suspend(() => shapeOf(handle)),
+        () => ({ handle, table: "public.items", columns: [], where: undefined })
+      ),
     remove: (handle) => Effect.map(Effect.suspend(() => shapeOf(handle)), (shape) => state.drop(shape))
   })
   return { state, engine, layer: Layer.succeed(ShapeEngine, engine) }

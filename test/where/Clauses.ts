@@ -1,38 +1,7 @@
 /**
- * A made-up table for tests of clauses, and clauses of every sort.
+ * Clauses of every sort, and texts that try to be more than a text.
  */
-import { Effect, FastCheck as fc, Option } from "effect"
-import type { ColumnInfo } from "../../src/domain/Relation.ts"
-import type { Where } from "../../src/domain/ShapeDefinition.ts"
-import { resolve } from "../../src/where/Resolve.ts"
-import { column } from "./Columns.ts"
-
-export const columns = [
-  column("id", "int4", 23),
-  column("title", "text", 25),
-  column("done", "bool", 16),
-  column("price", "numeric", 1700),
-  column("born", "date", 1082),
-  column("code", "bpchar", 1042),
-  column("meta", "jsonb", 3802),
-  column("tags", "_text", 1009, { elementType: "text", dimensions: 1 }),
-  column("mood", "mood", 90_000, { typeKind: "e", typeSchema: "public" }),
-  column("folded", "text", 25, { deterministic: false }),
-  column("Käse \"x\"", "text", 25),
-  column("f4", "float4", 700)
-]
-
-/** Takes every text but `x` for the output form of every type. */
-const canonical = (_column: ColumnInfo, text: string) =>
-  Effect.succeed(Option.liftPredicate(text, (one) => one !== "x"))
-
-export const read = (clause: string, ...params: ReadonlyArray<string>) =>
-  Effect.runPromise(Effect.either(resolve({ clause, params, columns }, canonical)))
-
-export const equality = (name: string, value: string): Where => {
-  const { typeName, typeOid, typeSchema } = columns.find((candidate) => candidate.name === name)!
-  return { _tag: "Equality", column: name, typeOid, type: `"${typeSchema}"."${typeName}"`, value }
-}
+import { FastCheck as fc } from "effect"
 
 /** Texts that try to be more than a text. */
 export const hostile = [
