@@ -169,7 +169,7 @@ const texts = [
   "É",
   "ß",
   "İ",
-  "K",
+  "\u212a",
   "ﬁ",
   "\uffff",
   "\ue000x",
@@ -377,4 +377,34 @@ describe("functions", () => {
       collations: [ICU],
       certain: 0.5
     }))
+
+  it.scoped("are left to Postgres where the collation isn't deterministic", () =>
+    run(
+      { ...textComparisonFunctions, ...textFunctions, ...patternFunctions, ...arrayFunctions },
+      {
+        setup:
+          `${setup}; CREATE COLLATION ignoring (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+        collations: [{ ...ICU, schema: "public", name: "ignoring", deterministic: false }],
+        samples: { ...base, ...arrays, text: ["", "a", "A", "ab", "é", "É", "e"] },
+        elements: ["text"],
+        signatures,
+        limit: 60,
+        certain: 0
+      }
+    ))
+
+  it.scoped("know that case isn't the same everywhere", () =>
+    run(
+      { lower: textFunctions.lower!, upper: textFunctions.upper!, ...patternFunctions },
+      {
+        collations: [{ ...ICU, name: "tr-x-icu" }, { ...ICU, schema: "public", name: "turkish" }, ICU],
+        setup: `${setup}; CREATE COLLATION turkish (provider = icu, locale = 'tr')`,
+        samples: {
+          ...base,
+          text: ["i", "I", "ı", "İ", "k", "K", "\u212a", "ß", "_", "__", "%k%", "%i_", "i%"],
+          name: ["TITLE", "title", "İ"]
+        },
+        certain: 0
+      }
+    ))
 })

@@ -10,6 +10,13 @@ const LONGEST = 1_000_000
 /** Unsure when a result would have that many units. */
 export const bounded = (length: number): number => length <= LONGEST ? length : unsure()
 
+/** How many units may be compared in one search for a long text: at worst, all places with all of the part. */
+const LONGEST_SEARCH = 100_000_000
+
+/** `indexOf`, unless the search for a long part may take long. */
+export const search = (text: string, part: string, from = 0): number =>
+  part.length <= 32 || text.length * part.length <= LONGEST_SEARCH ? text.indexOf(part, from) : unsure()
+
 const SURROGATE = /[\ud800-\udfff]/
 
 export const isLowSurrogate = (unit: number): boolean => unit >= 0xdc00 && unit <= 0xdfff

@@ -73,7 +73,8 @@ const chars: Comparisons = {
 /** By the places of the labels in the enum that is compared. */
 const labels = (holds: (order: number) => boolean): Builtin =>
   at((site) => {
-    const type = site.args[0]
+    let type = site.args[0]
+    while (type?.base !== undefined) type = type.base
     if (type?.labels === undefined) return undefined
     const places = placesOf(type)
     return (a: string, b: string) => holds(compareLabels(places, a, b))

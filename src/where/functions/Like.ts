@@ -4,7 +4,7 @@
  * Without `_` a match takes time in proportion to the text; with it, to text times pattern at worst, never more.
  */
 import { unsure } from "../Value.ts"
-import { bounded, isHighSurrogate, isLowSurrogate } from "./Characters.ts"
+import { bounded, isHighSurrogate, isLowSurrogate, search } from "./Characters.ts"
 
 export type Matcher = (text: string) => boolean
 
@@ -60,7 +60,7 @@ const matchAt = (units: ReadonlyArray<number>, text: string, from: number): numb
 /** The end of the first match that begins at `from` or later, or -1. */
 const find = (segment: Segment, text: string, from: number): number => {
   if (segment.literal !== undefined) {
-    const found = text.indexOf(segment.literal, from)
+    const found = search(text, segment.literal, from)
     return found < 0 ? -1 : found + segment.literal.length
   }
   for (let at = from; at < text.length; at++) {
@@ -117,7 +117,9 @@ export const like = (pattern: string): Matcher => {
     return (text) => text.length >= first.length + last.length && text.startsWith(first) && text.endsWith(last)
   }
   const only = between[0]
-  if (between.length === 1 && only !== undefined && first === "" && last === "") return (text) => text.includes(only)
+  if (between.length === 1 && only !== undefined && first === "" && last === "") {
+    return (text) => search(text, only) >= 0
+  }
   return general(parts, pattern.length)
 }
 

@@ -6,7 +6,7 @@
  */
 import type { Collation } from "../../domain/SqlCatalog.ts"
 import { type Builtin, type Builtins, unsure } from "../Value.ts"
-import { hasPlainCase, isAscii, lowerAscii } from "./Characters.ts"
+import { hasPlainCase, isAscii, lowerAscii, search } from "./Characters.ts"
 import { at, exact } from "./define.ts"
 import { like, likeEscape, type Matcher } from "./Like.ts"
 
@@ -63,7 +63,7 @@ const regex: Compile = (pattern) => {
   const literal = pattern.slice(start ? 1 : 0, end ? -1 : undefined)
   if (SPECIAL.test(literal)) return undefined
   if (start) return end ? (text) => text === literal : (text) => text.startsWith(literal)
-  return end ? (text) => text.endsWith(literal) : (text) => text.includes(literal)
+  return end ? (text) => text.endsWith(literal) : (text) => search(text, literal) >= 0
 }
 
 /** A letter of the pattern stands for its lower and upper case. */

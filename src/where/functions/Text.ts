@@ -13,6 +13,7 @@ import {
   hasPlainCase,
   isAscii,
   lowerAscii,
+  search,
   sliceCharacters,
   upperAscii
 } from "./Characters.ts"
@@ -52,7 +53,7 @@ const substring = (text: string, start: number, length: number): string =>
   length < 0 ? unsure() : sliceCharacters(text, Math.max(0, start - 1), start - 1 + length)
 
 const position = (text: string, part: string): number => {
-  const found = text.indexOf(part)
+  const found = search(text, part)
   return found < 0 ? 0 : countCharacters(text, found) + 1
 }
 
@@ -60,12 +61,14 @@ const splitPart = (text: string, separator: string, field: number): string => {
   if (field === 0) return unsure()
   if (text === "") return ""
   if (separator === "") return field === 1 || field === -1 ? text : ""
+  // Looked for first, so that what takes long isn't begun.
+  if (search(text, separator) < 0) return field === 1 || field === -1 ? text : ""
   const parts = text.split(separator)
   return parts[field > 0 ? field - 1 : parts.length + field] ?? ""
 }
 
 const replace = (text: string, from: string, to: string): string => {
-  if (from === "") return text
+  if (from === "" || search(text, from) < 0) return text
   const parts = text.split(from)
   bounded(text.length + (parts.length - 1) * to.length)
   return parts.join(to)
