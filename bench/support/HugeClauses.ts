@@ -166,5 +166,27 @@ export const hugeClauses: Record<string, string> = {
   "unreserved": fill("abort "),
   "surrogate": fill("\ud800"),
   "U+2028": fill("\u2028"),
-  "bom": fill("\ufeff")
+  "bom": fill("\ufeff"),
+  // As many parts as are allowed.
+  "most ARRAY[1,1": `ARRAY[1${",1".repeat(19_990)}] = a`,
+  "most f(1,1": `f(1${",1".repeat(19_990)})`,
+  "most greatest": `greatest(a${",a".repeat(19_990)}) = 1`,
+  "most IN list": `a IN (1${",1".repeat(19_990)})`,
+  "most IN columns": `a IN (a${",a".repeat(19_990)})`,
+  "most NOT IN refused": `a NOT IN (1${",1".repeat(19_980)}, title)`,
+  "most rows": `(a,b) IN ((1,2)${",(1,2)".repeat(9990)})`,
+  "most rows refused": `(a,b) IN ((1,2)${",(1,2)".repeat(9980)}, (1,title))`,
+  "most a=1 OR": `a=1${" OR a=1".repeat(4990)}`,
+  "most a=1 OR refused": `a=1${" OR a=1".repeat(4980)} OR a`,
+  "most AND OR": `done${" AND done OR done".repeat(4990)}`,
+  "most CASE": `CASE${" WHEN done THEN 1".repeat(4000)} END`,
+  "most 1+1": `1${"+1".repeat(1990)} = 1`,
+  "most a||b": `title${"||title".repeat(900)} = 'a'`,
+  "most NOT": `${"NOT ".repeat(1990)}done`,
+  "most (": `${"(".repeat(1990)}done${")".repeat(1990)}`,
+  "most ::int": `1${"::int".repeat(660)} = 1`,
+  "most f(f(": `${"abs(".repeat(660)}1${")".repeat(660)} = 1`,
+  "most AND of 199+": `1=1${` AND 1${"+1".repeat(150)} = 1`.repeat(60)}`,
+  "most LIKE": `title LIKE 'a'${" OR title LIKE 'a'".repeat(3600)}`,
+  "most params": `a IN ($1${",$1".repeat(19_990)})`
 }
