@@ -46,6 +46,8 @@ export interface SqlFunction {
   readonly volatility: string
   /** Oids of all input arguments; the last one of a variadic function is the array. */
   readonly args: ReadonlyArray<number>
+  /** Names of the input arguments, empty for one that has none; `undefined` when none has. */
+  readonly names?: ReadonlyArray<string>
   /** How many of the last arguments have defaults. */
   readonly defaults: number
   /** `pg_proc.provariadic`: element type of the variadic array, 0 when there is none. */

@@ -80,6 +80,13 @@ SELECT json_build_object(
     ))
     FROM callable
   ),
+  'argumentNames', (
+    SELECT json_agg(json_build_array(oid::int8, CASE WHEN proargmodes IS NULL THEN proargnames ELSE (
+      SELECT array_agg(name ORDER BY n) FROM unnest(proargnames, proargmodes) WITH ORDINALITY AS a (name, mode, n)
+      WHERE mode IN ('i', 'b', 'v')
+    ) END))
+    FROM callable WHERE proargnames IS NOT NULL AND pronargs > 0
+  ),
   'operators', (
     SELECT json_agg(json_build_array(
       oprname, oprnamespace::int8, oprleft::int8, oprright::int8, oprresult::int8, oprcode::oid::int8
@@ -126,6 +133,8 @@ const Raw = Schema.Struct({
    * set, arguments, defaults, variadic, result
    */
   functions: array(tuple(number, string, number, nullable(string), string, string, number, number, number)),
+  /** function, names of its input arguments; none, if no function has names */
+  argumentNames: Schema.optional(nullable(array(tuple(number, array(string))))),
   /** name, schema, left, right, result, function */
   operators: array(tuple(string, number, number, number, number, number)),
   /** from, to, context and method, function */
@@ -216,6 +225,7 @@ const buildFunctions = (raw: RawCatalog, schema: SchemaName) => {
     lists.set(text, args)
     return args
   }
+  const names = new Map(raw.argumentNames ?? [])
   const functions = new Map<number, SqlFunction>()
   for (const [oid, name, namespace, source, flags, args, defaults, variadic, result] of raw.functions) {
     functions.set(oid, {
@@ -229,6 +239,7 @@ const buildFunctions = (raw: RawCatalog, schema: SchemaName) => {
       kind: flags[0]!,
       volatility: flags[1]!,
       args: argsOf(args),
+      ...(names.has(oid) && { names: names.get(oid)! }),
       defaults,
       variadic,
       result,

@@ -32,7 +32,7 @@ import {
   Refused,
   type Unread
 } from "./Analysis.ts"
-import { coerceTo, coerceToBoolean, commonTypeOf, orText, toCommonType } from "./Coerce.ts"
+import { coerceTo, coerceToBoolean, commonTypeOf, orAnyText, orText, toCommonType } from "./Coerce.ts"
 import { deriveCollations } from "./Collations.ts"
 import { BOOL, typeOf } from "./ExpressionType.ts"
 import { at, inClause } from "./Location.ts"
@@ -58,7 +58,7 @@ const nullTest = (analysis: Analysis, { arg, location, nulltesttype }: NullTest)
   const expression = analysis.analyse(arg)
   return isRow(expression)
     ? rowNullTest(analysis, expression, negated, location)
-    : { _tag: "NullTest", arg: orText(analysis, expression, location), negated }
+    : { _tag: "NullTest", arg: orAnyText(analysis, expression, location), negated }
 }
 
 const booleanTest = (analysis: Analysis, { arg, booltesttype = "IS_TRUE", location }: BooleanTest): Expression => {

@@ -1,8 +1,9 @@
 /**
  * Calls of functions by name.
  */
-import type { FuncCall } from "libpg-query"
+import type { FuncCall, Node } from "libpg-query"
 import type { Expression } from "../domain/Expression.ts"
+import { quote } from "../domain/Identifier.ts"
 import type { SqlFunction, SqlType } from "../domain/SqlCatalog.ts"
 import { type Analysis, type Place, refuse, words } from "./Analysis.ts"
 import { coerce } from "./Coerce.ts"
@@ -54,13 +55,31 @@ const requireVariadic = (fn: SqlFunction, last: Expression | undefined, place: P
   }
 }
 
+/** Named arguments as parameters, if none before the last one is left to its default. */
+const inOrder = (
+  args: ReadonlyArray<Expression>,
+  places: ReadonlyArray<number>
+): ReadonlyArray<Expression> | undefined =>
+  places.every((place) => place < args.length) ? args.map((_, i) => args[places.indexOf(i)]!) : undefined
+
+const namedCall = (
+  { names = [], ref }: SqlFunction,
+  args: ReadonlyArray<Expression>,
+  places: ReadonlyArray<number>,
+  type: SqlType
+): Expression => {
+  const labels = places.map((place, i) => `${i === 0 ? "" : ", "}${quote(names[place] ?? "")} => `)
+  const [first = "", ...others] = labels
+  return { _tag: "Opaque", sql: [`${quote(ref.schema)}.${quote(ref.name)}(${first}`, ...others, ")"], args, type }
+}
+
 interface Selected extends Called {
   readonly args: ReadonlyArray<number>
 }
 
 const makeCall = (
   analysis: Analysis,
-  { args: declared, fn, variadic }: Selected,
+  { args: declared, fn, places, variadic }: Selected,
   args: ReadonlyArray<Expression>,
   explicitVariadic: boolean,
   place: Place
@@ -77,26 +96,43 @@ const makeCall = (
     return coerce(analysis, arg, untyped ? typeByOid(sql, Oid.TEXT) : type, "implicit", place)
   })
   requireFixed(fn, coerced.map((arg) => baseTypeOf(typeOf(arg))), place, { explicit: true })
-  const all = packed(analysis, coerced, { fn, variadic })
+  const type = typeByOid(sql, signature.result)
+  const ordered = places === undefined ? coerced : inOrder(coerced, places)
+  if (ordered === undefined) return namedCall(fn, coerced, places ?? [], type)
+  const all = packed(analysis, ordered, { fn, variadic })
   return {
     _tag: "Call",
     fn: fn.ref,
     args: all,
-    ...((explicitVariadic || all !== coerced) && { variadic: true }),
-    type: typeByOid(sql, signature.result)
+    ...((explicitVariadic || all !== ordered) && { variadic: true }),
+    type
   }
 }
 
-const requirePlain = (call: FuncCall, shown: string): void => {
+const requirePlain = (call: FuncCall): void => {
   const { agg_distinct, agg_filter, agg_order, agg_star, agg_within_group, location, over } = call
   if (over !== undefined) refuse(location, "window functions are not supported in this context")
   if (agg_distinct || agg_star || agg_filter || agg_order || agg_within_group) {
     refuse(location, "aggregation is not supported in this context")
   }
-  if (call.args?.some((arg) => "NamedArgExpr" in arg)) {
-    refuse(location, `named arguments are not supported: ${shown}`)
-  }
 }
+
+/** Names of the last arguments. */
+const namesOf = ({ args = [], location }: FuncCall): ReadonlyArray<string> => {
+  const names: Array<string> = []
+  for (const arg of args) {
+    if (!("NamedArgExpr" in arg)) {
+      if (names.length > 0) return refuse(location, "positional argument cannot follow named argument")
+      continue
+    }
+    const { location: place, name = "" } = arg.NamedArgExpr
+    if (names.includes(name)) return refuse(place, `argument name "${name}" used more than once`)
+    names.push(name)
+  }
+  return names
+}
+
+const valueOf = (node: Node): Node | undefined => "NamedArgExpr" in node ? node.NamedArgExpr.arg : node
 
 export const analyseCall = (analysis: Analysis, call: FuncCall): Expression => {
   const path = words(call.funcname)
@@ -104,18 +140,13 @@ export const analyseCall = (analysis: Analysis, call: FuncCall): Expression => {
   const shown = `${path.at(-1)}/${nodes.length}`
   const unknown = (): never => refuse(location, `unknown or unsupported function ${shown}`)
   const name = nameFrom(path) ?? unknown()
-  requirePlain(call, shown)
-  const args = nodes.map((node) => analysis.analyse(node))
+  requirePlain(call)
+  const args = nodes.map((node) => analysis.analyse(valueOf(node)))
   const types = args.map(typeOf)
   const explicitVariadic = call.func_variadic === true
-  const choice = chooseFunction(
-    analysis.sql,
-    name.schema,
-    name.name,
-    types,
-    !explicitVariadic,
-    () => explicitVariadic ? undefined : castByName(analysis, name, args)
-  ) ?? unknown()
+  const form = { expand: !explicitVariadic, names: namesOf(call) }
+  const asCast = () => explicitVariadic || form.names.length > 0 ? undefined : castByName(analysis, name, args)
+  const choice = chooseFunction(analysis.sql, name.schema, name.name, types, form, asCast) ?? unknown()
   switch (choice._tag) {
     case "Cast":
       return coerce(analysis, args[0]!, choice.cast, "explicit", location)

@@ -6,7 +6,7 @@ import type { Expression } from "../domain/Expression.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
 import { compareRows, isRow, pairs } from "./AnalyseRows.ts"
 import { type Analysis, copies, type Place, refuse, words } from "./Analysis.ts"
-import { coerceToBoolean, orText, toCommonType } from "./Coerce.ts"
+import { coerceToBoolean, orAnyText, toCommonType } from "./Coerce.ts"
 import { columnsOf, typeOf } from "./ExpressionType.ts"
 import { and, not, or } from "./Logic.ts"
 import { compare, compareArray, operate, type OperatorName } from "./Operators.ts"
@@ -102,7 +102,7 @@ const distinctPair = (
 }
 
 const distinctFromNull = (analysis: Analysis, arg: Expression, place: Place): Expression => {
-  const expression = orText(analysis, arg, place)
+  const expression = orAnyText(analysis, arg, place)
   const { kind } = typeOf(expression)
   // Of a row, IS NULL would look at the fields.
   if (kind === "b" || kind === "e" || kind === "r" || kind === "m") {

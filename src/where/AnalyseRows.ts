@@ -4,7 +4,7 @@
 import type { RowExpr } from "libpg-query"
 import type { Expression, Opaque, RowComparison } from "../domain/Expression.ts"
 import { type Analysis, type Place, refuse } from "./Analysis.ts"
-import { orText } from "./Coerce.ts"
+import { orAnyText } from "./Coerce.ts"
 import { baseTypeOf, typeOf } from "./ExpressionType.ts"
 import { and, or } from "./Logic.ts"
 import { compare, type OperatorName } from "./Operators.ts"
@@ -78,5 +78,5 @@ export const rowNullTest = (analysis: Analysis, row: Opaque, negated: boolean, p
     const sql = [...row.sql.slice(0, -1), `) IS ${negated ? "NOT " : ""}NULL`]
     return { _tag: "Opaque", sql, args: row.args, type: bool }
   }
-  return and(row.args.map((arg) => ({ _tag: "NullTest", arg: orText(analysis, arg, place), negated })))
+  return and(row.args.map((arg) => ({ _tag: "NullTest", arg: orAnyText(analysis, arg, place), negated })))
 }

@@ -67,9 +67,14 @@ const evaluateAll = Effect.fnUntraced(function*<E>(
 })
 
 /** The first literal that is none of its type. */
-const refuseUnread = ({ clause }: ResolveContext, { unread }: Analysed, values: ReadonlyMap<Expression, Constant>) => {
+const refuseUnread = (
+  { clause }: ResolveContext,
+  { unread }: Analysed,
+  literals: ReadonlyArray<Expression>,
+  values: ReadonlyMap<Expression, Constant>
+) => {
   for (const [literal, { place, text, type }] of unread) {
-    if (values.has(literal)) continue
+    if (!literals.includes(literal) || values.has(literal)) continue
     return Effect.fail(messageAt(clause, place, `invalid syntax for type ${nameOfType(type)}: ${text}`))
   }
   return Effect.void
@@ -81,20 +86,31 @@ interface Folded {
   readonly failing: boolean
 }
 
+/** Reads the literals and computes what is constant: mostly without a question, else mostly with one. */
 const fold = Effect.fnUntraced(function*<E>(context: ResolveContext, analysed: Analysed, ask: Ask<E>) {
-  const first = foldEvident(analysed.expression, analysed.unread)
-  const parts = constantParts(first, analysed.unread)
-  const values = yield* evaluateAll(context, parts, ask)
-  const failed = parts.filter((part) => !values.has(part))
-  if (failed.length === 0) return { expression: replaceParts(first, values), failing: false } satisfies Folded
-  // What failed may be a literal. Anything else is left to Postgres, which may never come to compute it.
-  const literals = unreadWithin(failed, analysed.unread)
-  const texts = yield* evaluateAll(context, literals.filter((literal) => !failed.includes(literal)), ask)
-  const unread = new Map([...analysed.unread].filter(([literal]) => literals.includes(literal)))
-  yield* refuseUnread(context, { ...analysed, unread }, texts)
-  const expression = replaceParts(first, new Map([...values, ...texts]))
-  return { expression, failing: failed.some((part) => part._tag !== "Constant") } satisfies Folded
+  const failures = new Set<string>()
+  let { unread } = analysed
+  let expression = foldEvident(analysed.expression, unread)
+  for (;;) {
+    const parts = constantParts(expression, unread).filter((part) => !failures.has(printExpression(part)))
+    // Also a literal that has no say has to be one.
+    const within = unreadWithin(parts, unread)
+    const others = [...unread.keys()].filter((literal) => !within.includes(literal))
+    if (parts.length + others.length === 0) return { expression, failing: failures.size > 0 } satisfies Folded
+    const values = yield* evaluateAll(context, [...parts, ...others], ask)
+    const failed = parts.filter((part) => !values.has(part))
+    // What failed may be a literal. Anything else is left to Postgres, which may never come to compute it.
+    const literals = unreadWithin(failed, unread)
+    const texts = yield* evaluateAll(context, literals.filter((literal) => !failed.includes(literal)), ask)
+    yield* refuseUnread(context, analysed, [...literals, ...others], new Map([...values, ...texts]))
+    for (const part of failed) failures.add(printExpression(replaceParts(part, texts)))
+    unread = nothingUnread
+    // Values may make constants of what is around them.
+    expression = foldEvident(replaceParts(expression, new Map([...values, ...texts])), unread)
+  }
 })
+
+const nothingUnread: Analysed["unread"] = new Map()
 
 const toClause = (expression: Expression): Clause => ({
   sql: printExpression(expression),

@@ -68,6 +68,12 @@ export const orText = (analysis: Analysis, expression: Expression, place: Place)
     ? coerce(analysis, expression, typeByOid(analysis.sql, Oid.TEXT), "implicit", place)
     : expression
 
+/** The same, where a parameter is only looked at: what it is somewhere else it may be of any type. */
+export const orAnyText = (analysis: Analysis, expression: Expression, place: Place): Expression => {
+  if (expression._tag === "Constant") analysis.written.delete(expression)
+  return orText(analysis, expression, place)
+}
+
 // --- Casts ---
 
 const functionAt = (analysis: Analysis, oid: number, place: Place): SqlFunction =>
@@ -138,6 +144,11 @@ export const coerce = (
     return readLiteral(analysis, expression, target, place)
   }
   const path = pathway(analysis.sql, from, target, context)
+  if (expression._tag === "ArrayOf" && path?.method === "array" && target.element !== undefined) {
+    const type = expression.nested ? target : target.element
+    const elements = expression.elements.map((element) => coerce(analysis, element, type, context, place))
+    return { ...expression, elements, type: target }
+  }
   if (path !== undefined) return cast(analysis, expression, target, path, context, place)
   if (from.oid === Oid.RECORD) return { _tag: "Cast", arg: expression, type: target, method: "row" }
   // A row of a known type is a row.

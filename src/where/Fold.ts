@@ -2,7 +2,7 @@
  * Replaces parts of an expression that no row changes by their values.
  */
 import { Either } from "effect"
-import type { Constant, Expression } from "../domain/Expression.ts"
+import type { Cast, Constant, Expression } from "../domain/Expression.ts"
 import type { SqlCatalog } from "../domain/SqlCatalog.ts"
 import type { Unread } from "./Analysis.ts"
 import { arrayText } from "./Canonical.ts"
@@ -28,6 +28,32 @@ const constant = (like: Expression, text: string | null): Constant => {
 
 /** Types whose values are their texts: of a domain, and of each other. */
 const isSameText = (from: string, to: string): boolean => (from === "varchar" && to === "text") || from === to
+
+/** Conversions that leave an integer's text as it is. */
+const widening: ReadonlySet<string> = new Set([
+  "i2toi4",
+  "int28",
+  "int48",
+  "int2_numeric",
+  "int4_numeric",
+  "int8_numeric"
+])
+
+const toFloat8: ReadonlySet<string> = new Set(["i2tod", "i4tod", "i8tod", "numeric_float8"])
+
+/** As float8 has it, for numbers that both we and Postgres write without an exponent. */
+const float8Text = (text: string): string | undefined => {
+  const value = Number(text)
+  const size = Math.abs(value)
+  return value === 0 ? "0" : size >= 1e-3 && size < 1e14 ? String(value) : undefined
+}
+
+const castText = ({ fn, method, type }: Cast, arg: Constant): string | null | undefined => {
+  if (method === "relabel") return isSameText((arg.type.base ?? arg.type).name, type.name) ? arg.text : undefined
+  if (method !== "call" || fn?.source === undefined || arg.text === null) return undefined
+  if (widening.has(fn.source)) return arg.text
+  return toFloat8.has(fn.source) ? float8Text(arg.text) : undefined
+}
 
 /**
  * Whether a constant in its place would bring along the same collation, as nothing in it has another one than its own
@@ -63,10 +89,8 @@ const evidentValue = (expression: Expression, reading: Reading): Constant | unde
       return decided ? constant(expression, equal ? "t" : "f") : undefined
     }
     case "Cast": {
-      const { arg, method, type } = expression
-      if (arg._tag !== "Constant" || arg.text === null && method !== "relabel") return undefined
-      const from = arg.type.base ?? arg.type
-      return method === "relabel" && isSameText(from.name, type.name) ? constant(expression, arg.text) : undefined
+      const text = expression.arg._tag === "Constant" ? castText(expression, expression.arg) : undefined
+      return text === undefined ? undefined : constant(expression, text)
     }
     case "NullTest":
       return expression.arg._tag === "Constant" && expression.arg.type.kind === "b"

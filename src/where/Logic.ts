@@ -2,6 +2,7 @@
  * AND, OR and NOT, without nesting that means nothing.
  */
 import type { Expression } from "../domain/Expression.ts"
+import { typeOf } from "./ExpressionType.ts"
 
 const flat = (tag: "And" | "Or", args: ReadonlyArray<Expression>): ReadonlyArray<Expression> =>
   args.some((arg) => arg._tag === tag) ? args.flatMap((arg) => arg._tag === tag ? arg.args : [arg]) : args
@@ -17,4 +18,19 @@ export const and = (args: ReadonlyArray<Expression>): Expression => join("And", 
 /** Any of one or more conditions. */
 export const or = (args: ReadonlyArray<Expression>): Expression => join("Or", args)
 
-export const not = (arg: Expression): Expression => arg._tag === "Not" ? arg.arg : { _tag: "Not", arg }
+/** Types of values that are no rows: of a row, `IS NULL` and `IS NOT NULL` may both be false. */
+const plainKinds: ReadonlySet<string> = new Set(["b", "e", "r", "m"])
+
+/** The negation, which a test takes upon itself. */
+export const not = (arg: Expression): Expression => {
+  switch (arg._tag) {
+    case "Not":
+      return arg.arg
+    case "BooleanTest":
+      return { ...arg, negated: !arg.negated }
+    case "NullTest":
+      return plainKinds.has(typeOf(arg.arg).kind) ? { ...arg, negated: !arg.negated } : { _tag: "Not", arg }
+    default:
+      return { _tag: "Not", arg }
+  }
+}

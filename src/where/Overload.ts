@@ -205,26 +205,54 @@ export interface Called {
   readonly fn: SqlFunction
   /** How many of the last arguments are elements of the variadic array; 0 when it is given as an array, or is none. */
   readonly variadic: number
+  /** The parameter that each argument is for, when some are named. */
+  readonly places?: ReadonlyArray<number>
+}
+
+/** How a function is called. */
+export interface CallForm {
+  /** The last arguments may be elements of a variadic array. */
+  readonly expand: boolean
+  /** Names of the last arguments. */
+  readonly names: ReadonlyArray<string>
 }
 
 interface Found extends Candidate<Called> {
   readonly position: number
 }
 
-/** How a function takes this many arguments; `undefined` when it doesn't. */
-const argumentsFor = (
-  fn: SqlFunction,
-  count: number,
-  expand: boolean
-): readonly [ReadonlyArray<number>, number] | undefined => {
-  const declared = fn.args.length
-  if (expand && fn.variadic !== 0 && declared <= count) {
-    const fixed = fn.args.slice(0, -1)
-    const elements = count - fixed.length
-    return [[...fixed, ...Array.from({ length: elements }, () => fn.variadic)], elements]
+/** The parameters that named arguments are for; `undefined` when the function has no such, or lacks others. */
+const placesOf = (fn: SqlFunction, count: number, names: ReadonlyArray<string>): ReadonlyArray<number> | undefined => {
+  const places = Array.from({ length: count - names.length }, (_, i) => i)
+  for (const name of names) {
+    const place = fn.names?.indexOf(name) ?? -1
+    if (place < 0 || places.includes(place)) return undefined
+    places.push(place)
   }
-  if (declared === count) return [fn.args, 0]
-  return declared > count && count + fn.defaults >= declared ? [fn.args.slice(0, count), 0] : undefined
+  const required = fn.args.length - fn.defaults
+  for (let i = 0; i < required; i++) if (!places.includes(i)) return undefined
+  return places
+}
+
+type Taken = readonly [args: ReadonlyArray<number>, called: Called]
+
+/** How a function takes this many arguments; `undefined` when it doesn't. */
+const argumentsFor = (fn: SqlFunction, count: number, { expand, names }: CallForm): Taken | undefined => {
+  const declared = fn.args.length
+  const spread = expand && fn.variadic !== 0
+  if (names.length > 0) {
+    const places = spread || count > declared ? undefined : placesOf(fn, count, names)
+    return places && [places.map((place) => fn.args[place]!), { fn, variadic: 0, places }]
+  }
+  if (spread && declared <= count) {
+    const fixed = fn.args.slice(0, -1)
+    const variadic = count - fixed.length
+    return [[...fixed, ...Array.from({ length: variadic }, () => fn.variadic)], { fn, variadic }]
+  }
+  if (declared === count) return [fn.args, { fn, variadic: 0 }]
+  return declared > count && count + fn.defaults >= declared
+    ? [fn.args.slice(0, count), { fn, variadic: 0 }]
+    : undefined
 }
 
 const preferred = (known: Found, next: Found): Found => {
@@ -239,14 +267,14 @@ const functionCandidates = (
   schema: string | undefined,
   name: string,
   count: number,
-  expand: boolean
+  form: CallForm
 ): ReadonlyArray<Candidate<Called>> => {
   const found: Array<Found> = []
   for (const fn of sql.functionsNamed.get(name) ?? []) {
     const position = schema === undefined ? pathPosition(sql, fn.ref.schema) : fn.ref.schema === schema ? 0 : -1
-    const taken = position < 0 ? undefined : argumentsFor(fn, count, expand)
+    const taken = position < 0 ? undefined : argumentsFor(fn, count, form)
     if (taken === undefined) continue
-    const next: Found = { args: taken[0], item: { fn, variadic: taken[1] }, ambiguous: false, position }
+    const next: Found = { args: taken[0], item: taken[1], ambiguous: false, position }
     const known = found.findIndex(({ args }) => sameArgs(args, next.args))
     if (known < 0) found.push(next)
     else found[known] = preferred(found[known]!, next)
@@ -255,18 +283,17 @@ const functionCandidates = (
 }
 
 /**
- * The function of a name for arguments of these types. `expand`: the last arguments may be elements of a variadic array.
- * `asCast` is asked before arguments are converted, whether the call is a cast by the name of a type.
+ * The function of a name for arguments of these types. `asCast` is asked before arguments are converted, whether the call is a cast by the name of a type.
  */
 export const chooseFunction = <A>(
   sql: SqlCatalog,
   schema: string | undefined,
   name: string,
   types: ReadonlyArray<SqlType>,
-  expand: boolean,
+  form: CallForm,
   asCast: () => A | undefined
 ): Choice<Called> | { readonly _tag: "Cast"; readonly cast: A } | undefined => {
-  const candidates = functionCandidates(sql, schema, name, types.length, expand)
+  const candidates = functionCandidates(sql, schema, name, types.length, form)
   const oids = types.map(({ oid }) => oid)
   const exact = candidates.find(({ args }) => sameArgs(args, oids))
   if (exact !== undefined) return chosen(exact)

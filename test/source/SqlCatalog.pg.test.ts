@@ -179,6 +179,7 @@ describe("the catalog of SQL", () => {
             kind: "f",
             volatility: "i",
             args: [mood.oid, 23, catalog.arrays.get(text.oid)!.oid],
+            names: ["m", "n", "rest"],
             defaults: 2,
             variadic: text.oid,
             result: 16,
