@@ -146,7 +146,7 @@ describe("resolve", () => {
           ["id = 'x'", "At location 5: invalid syntax for type int4: x"],
           ["mood = 'OK'", "At location 7: invalid syntax for type mood: OK"],
           ["at = '1 2 3 x'", "At location 5: invalid syntax for type timestamptz: 1 2 3 x"],
-          ["tags = 'a'", "At location 7: invalid syntax for type _text: a"],
+          ["tags = 'a'", "At location 7: invalid syntax for type text[]: a"],
           ["bits = '102'", "At location 7: invalid syntax for type bit: 102"],
           ["price = '1,5'", "At location 8: invalid syntax for type numeric: 1,5"]
         ]

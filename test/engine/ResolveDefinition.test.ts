@@ -187,11 +187,16 @@ describe("where", () => {
 
   it.effect("one clause in several spellings is one shape", () =>
     Effect.gen(function*() {
-      const spellings = [["id=1"], ["id = 1"], [["id = '01'"], ["id = $1", "1"], [
-        "(\"id\" = $2::int4)",
-        "0",
-        "1"
-      ], ["id = 1", "unused"]]
+      const spellings = [
+        ["id=1"],
+        ["id = 1"],
+        ["(id = 1)"],
+        ["id = '01'"],
+        ["id IN (1)"],
+        ["id = $1", "1"],
+        ["(\"id\" = $2::int4)", "0", "1"],
+        ["id = 1", "unused"]
+      ]
       for (const [clause, ...params] of spellings) {
         const result = yield* where(clause!, ...params)
         assert(Either.isRight(result))
