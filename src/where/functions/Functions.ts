@@ -8,6 +8,7 @@ import { comparisonFunctions } from "./Comparisons.ts"
 import { floatFunctions } from "./Floats.ts"
 import { integerFunctions } from "./Integers.ts"
 import { jsonFunctions } from "./Json.ts"
+import { jsonTextFunctions } from "./JsonText.ts"
 import { networkFunctions } from "./Network.ts"
 import { numericFunctions } from "./Numerics.ts"
 import { patternFunctions } from "./Patterns.ts"
@@ -29,6 +30,7 @@ const builtins = new Map<string, Builtin>(
     arrayFunctions,
     temporalFunctions,
     jsonFunctions,
+    jsonTextFunctions,
     rangeFunctions,
     networkFunctions
   ].flatMap((some) => Object.entries(some))

@@ -11,10 +11,9 @@ import {
   type Value
 } from "../Value.ts"
 import { decodeFloat4, decodeFloat8 } from "../values/Floats.ts"
-import { isArray, isObject, jsonb, printJson } from "../values/Json.ts"
+import { compareKeys, isArray, isObject, jsonb, printJson } from "../values/Json.ts"
 import { compareJson, containsJson, equalJson } from "../values/JsonOrder.ts"
 import { format, toBigint } from "../values/Numeric.ts"
-import { compareBytes } from "../values/Texts.ts"
 import { everywhere, threeWay } from "./Families.ts"
 
 const jsonOf = (value: Value): Json => (value as Jsonb).json
@@ -80,9 +79,6 @@ const typeOf = (json: Json): string => {
   if (isObject(json)) return "object"
   return typeof json === "object" ? "number" : typeof json
 }
-
-/** Keys are in the order of their lengths, then their bytes. */
-const compareKeys = (a: string, b: string): number => Buffer.byteLength(a) - Buffer.byteLength(b) || compareBytes(a, b)
 
 /** Members of both, the right one's when both have a key. */
 const merge = (a: ReadonlyMap<string, Json>, b: ReadonlyMap<string, Json>): Json =>

@@ -1,14 +1,11 @@
 /** Network addresses: inet, cidr and macaddr. */
 import { type Builtins, type Inet, unsure } from "../Value.ts"
-import { bitsOf, compareInets, inet, printHost, printNetwork, samePrefix } from "../values/Network.ts"
+import { bitsOf, compareInets, hostBits, inet, printHost, printNetwork, samePrefix } from "../values/Network.ts"
 import { comparisons, everywhere, extremes, primitiveComparisons } from "./Families.ts"
 
 /** Whether the first is inside the second: of its family, in its network, and at least so many bits longer. */
 const isWithin = (a: Inet, b: Inet, longer: 0 | 1): boolean =>
   a.family === b.family && a.bits >= b.bits + longer && samePrefix(a, b, b.bits)
-
-/** Of the bits that the netmask leaves to hosts. */
-const hostBits = (family: 4 | 6, bits: number): bigint => (1n << BigInt(bitsOf(family) - bits)) - 1n
 
 const allBits = (family: 4 | 6): bigint => hostBits(family, 0)
 

@@ -2,6 +2,7 @@
 import { type Codec, type Json, type Jsonb, unsure } from "../Value.ts"
 import { compareJson, equalJson } from "./JsonOrder.ts"
 import { format, parse as parseNumber } from "./Numeric.ts"
+import { compareBytes } from "./Texts.ts"
 
 const DEEPEST = 500
 
@@ -41,7 +42,11 @@ export const unescaped = (text: string): string => {
   return LONE_SURROGATE_OR_ZERO.test(result) ? unsure() : result
 }
 
-/** Reads the output form alone: one blank after a comma or a colon, and nowhere else. */
+/** Keys of an object are in the order of their lengths, then their bytes. */
+export const compareKeys = (a: string, b: string): number =>
+  Buffer.byteLength(a) - Buffer.byteLength(b) || compareBytes(a, b)
+
+/** Reads the output form alone: one blank after a comma or a colon and nowhere else, and keys in their order. */
 class Reader {
   private at = 0
   private readonly text: string
@@ -133,10 +138,13 @@ class Reader {
     if (depth > DEEPEST) unsure()
     this.at++
     const members = new Map<string, Json>()
+    let previous: string | undefined
     if (this.text.charCodeAt(this.at) !== CLOSING_BRACE) {
       for (;;) {
         if (this.text.charCodeAt(this.at) !== QUOTE) unsure()
         const key = this.string()
+        if (previous !== undefined && compareKeys(previous, key) >= 0) unsure()
+        previous = key
         this.expect(": ")
         members.set(key, this.value(depth))
         if (this.text.charCodeAt(this.at) !== COMMA) break

@@ -6,6 +6,9 @@ export const bitsOf = (family: 4 | 6): number => family === 4 ? 32 : 128
 
 export const inet = (family: 4 | 6, address: bigint, bits: number): Inet => ({ _tag: "Inet", family, address, bits })
 
+/** The bits that a netmask leaves to hosts. */
+export const hostBits = (family: 4 | 6, bits: number): bigint => (1n << BigInt(bitsOf(family) - bits)) - 1n
+
 // --- Input ---
 
 const part = (text: string, base: 10 | 16, largest: number): number => {
@@ -117,16 +120,24 @@ const codec = (encode: (value: Inet) => string): Codec => ({
   compare: (a, b) => compareInets(a as Inet, b as Inet)
 })
 
-const macaddr: Codec = {
-  decode: (text) => text,
+const cidr = codec(printNetwork)
+
+const macaddr = (bytes: 6 | 8): Codec => ({
+  decode: (text) => text.length === 3 * bytes - 1 && /^([0-9a-f]{2}:)+[0-9a-f]{2}$/.test(text) ? text : unsure(),
   encode: (value) => value as string,
   equal: (a, b) => a === b,
   compare: (a, b) => compareAscii(a as string, b as string)
-}
+})
 
 export const networkCodecs: Codecs = {
   inet: codec((value) => value.bits === bitsOf(value.family) ? printHost(value) : printNetwork(value)),
-  cidr: codec(printNetwork),
-  macaddr,
-  macaddr8: macaddr
+  cidr: {
+    ...cidr,
+    decode: (text) => {
+      const value = decode(text)
+      return (value.address & hostBits(value.family, value.bits)) === 0n ? value : unsure()
+    }
+  },
+  macaddr: macaddr(6),
+  macaddr8: macaddr(8)
 }

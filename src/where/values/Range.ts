@@ -169,21 +169,56 @@ export const compareMultiranges = (a: Value, b: Value, order: Order): number => 
   return left.length - right.length
 }
 
+/** Discrete types, whose ranges include their lower bound and exclude the upper one, unless it is infinite. */
+const DISCRETE = new Set(["int4", "int8", "date"])
+
+const isFinite = (value: Value): boolean => value !== null && Number.isFinite(Number(value))
+
+/** What no range is written as: bounds the wrong way round, nothing between them, or another form than a discrete range's. */
+const checkRange = (range: Range, discrete: boolean, order: Order): Range => {
+  const { lower, lowerInclusive, upper, upperInclusive } = range
+  if (range.empty) return range
+  if ((lower === null && lowerInclusive) || (upper === null && upperInclusive)) unsure()
+  if (discrete && ((isFinite(lower) && !lowerInclusive) || (isFinite(upper) && upperInclusive))) unsure()
+  if (lower !== null && upper !== null) {
+    const first = order(lower, upper)
+    if (first > 0 || (first === 0 && !(lowerInclusive && upperInclusive))) unsure()
+  }
+  return range
+}
+
+/** Whether there is something between the end of one range and the beginning of another. */
+const isApart = (a: Range, b: Range, order: Order): boolean => {
+  if (a.upper === null || b.lower === null) return false
+  const first = order(a.upper, b.lower)
+  return first < 0 || (first === 0 && !a.upperInclusive && !b.lowerInclusive)
+}
+
+const checkMany = (multirange: PgArray, discrete: boolean, order: Order): PgArray => {
+  const ranges = rangesOf(multirange)
+  ranges.forEach((range, i) => {
+    checkRange(range, discrete, order)
+    if (i > 0 && !isApart(ranges[i - 1]!, range, order)) unsure()
+  })
+  return multirange
+}
+
 /** `undefined` for types whose bounds we can't order as Postgres does. */
 export const rangeCodec = (type: SqlType, subtype: Codec): Codec | undefined => {
   const { compare } = subtype
   if (compare === undefined || type.schema !== "pg_catalog" || !BUILTIN.has(type.name)) return undefined
   const order: Order = (a, b) => compare(a, b, undefined)
+  const discrete = DISCRETE.has(type.subtype?.name ?? "")
   if (type.kind === "m") {
     return {
-      decode: (text) => readMany(text, subtype),
+      decode: (text) => checkMany(readMany(text, subtype), discrete, order),
       encode: (value) => `{${rangesOf(value).map((range) => write(range, subtype)).join(",")}}`,
       equal: (a, b) => compareMultiranges(a, b, order) === 0,
       compare: (a, b) => compareMultiranges(a, b, order)
     }
   }
   return {
-    decode: (text) => read(text, subtype),
+    decode: (text) => checkRange(read(text, subtype), discrete, order),
     encode: (value) => write(value as Range, subtype),
     equal: (a, b) => compareRanges(a as Range, b as Range, order) === 0,
     compare: (a, b) => compareRanges(a as Range, b as Range, order)

@@ -88,7 +88,7 @@ const date: Codec = {
   decode: (text) => {
     if (isInfinity(text)) return infinity(text)
     const beforeChrist = text.endsWith(" BC")
-    return parseDay(text, beforeChrist ? text.length - 3 : text.length, beforeChrist)
+    return Calendar.checkedDate(parseDay(text, beforeChrist ? text.length - 3 : text.length, beforeChrist))
   },
   encode: (value) => {
     const day = value as number
@@ -117,8 +117,11 @@ const stamp = (zone: "" | "+00"): Codec => ({
   compare: order
 })
 
+/** No later than midnight at the end of the day. */
+const checkedTime = (micros: number): number => micros <= Calendar.MICROS_PER_DAY ? micros : unsure()
+
 const time: Codec = {
-  decode: (text) => parseTime(text, 0, text.length),
+  decode: (text) => checkedTime(parseTime(text, 0, text.length)),
   encode: (value) => printTime(value as number),
   equal: same,
   compare: order
@@ -136,6 +139,7 @@ const parseZone = (text: string, from: number): number => {
   if (parts !== 3 && parts !== 6 && parts !== 9) unsure()
   const seconds = digits(text, from + 1, from + 3) * 3600 +
     (parts > 3 ? digits(text, from + 4, from + 6) * 60 : 0) + (parts > 6 ? digits(text, from + 7, from + 9) : 0)
+  if (seconds >= 16 * 3600) unsure()
   return text.charCodeAt(from) === PLUS ? 0 - seconds : seconds
 }
 
@@ -152,7 +156,7 @@ const timetz: Codec = {
     const plus = text.indexOf("+")
     const sign = plus >= 0 ? plus : text.indexOf("-")
     if (sign < 0) unsure()
-    return { _tag: "TimeTz", micros: parseTime(text, 0, sign), zone: parseZone(text, sign) }
+    return { _tag: "TimeTz", micros: checkedTime(parseTime(text, 0, sign)), zone: parseZone(text, sign) }
   },
   encode: (value) => {
     const { micros, zone } = value as TimeTz
