@@ -11,7 +11,7 @@ import { networkCodecs } from "./Network.ts"
 import { numericCodec } from "./Numeric.ts"
 import { rangeCodec } from "./Range.ts"
 import { temporalCodecs } from "./Temporal.ts"
-import { bpcharCodec, byteaCodec, charCodec, enumCodec, nameCodec, opaqueCodec, textCodec, uuidCodec } from "./Texts.ts"
+import { bpcharCodec, byteaCodec, charCodec, enumCodec, jsonCodec, nameCodec, textCodec, uuidCodec } from "./Texts.ts"
 
 const scalarCodecs: Codecs = {
   bool: boolCodec,
@@ -29,7 +29,7 @@ const scalarCodecs: Codecs = {
   char: charCodec,
   uuid: uuidCodec,
   bytea: byteaCodec,
-  json: opaqueCodec
+  json: jsonCodec
 }
 
 /** Of types in `pg_catalog`, by name. */

@@ -66,8 +66,35 @@ export const nameOf = (text: string): string =>
 
 export const nameCodec: Codec = { ...textCodec, decode: nameOf }
 
-/** Text without any operation of its own. */
-export const opaqueCodec: Codec = { decode: keep, encode, equal, compare: undefined }
+/** Deeper json is left to Postgres, whose stack has an end that we don't know. */
+const DEEPEST = 1000
+
+const depthOf = (json: string): number => {
+  let depth = 0
+  let deepest = 0
+  let quoted = false
+  for (let at = 0; at < json.length; at++) {
+    const code = json.charCodeAt(at)
+    if (code === 34) quoted = !quoted
+    else if (code === 92) at++
+    else if (quoted) continue
+    else if (code === 91 || code === 123) deepest = Math.max(deepest, ++depth)
+    else if (code === 93 || code === 125) depth--
+  }
+  return deepest
+}
+
+/** What is valid is kept as it is written. JSON's grammar is the same for JavaScript and Postgres. */
+const decodeJson = (text: string): string => {
+  try {
+    JSON.parse(text)
+  } catch {
+    return unsure()
+  }
+  return text.length > DEEPEST && depthOf(text) > DEEPEST ? unsure() : text
+}
+
+export const jsonCodec: Codec = { decode: decodeJson, encode, equal, compare: undefined }
 
 /** The byte of a `"char"`: as itself, or as `\ooo`; none for zero. */
 const byteOf = (text: string): number => {
