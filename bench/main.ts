@@ -14,16 +14,30 @@ import { render, type Report } from "./support/Report.ts"
 import * as creation from "./workloads/creation.ts"
 import * as idle from "./workloads/idle.ts"
 import * as latency from "./workloads/latency.ts"
+import * as overlap from "./workloads/overlap.ts"
 import * as read from "./workloads/read.ts"
 import * as replicate from "./workloads/replicate.ts"
+import * as shapes from "./workloads/shapes.ts"
 import * as small from "./workloads/small.ts"
 import * as snapshot from "./workloads/snapshot.ts"
+import * as unindexed from "./workloads/unindexed.ts"
 
 interface Workload {
   readonly run: (bench: Bench.Bench) => Promise<Report | ReadonlyArray<Report>>
 }
 
-const workloads: Readonly<Record<string, Workload>> = { snapshot, read, small, latency, replicate, creation, idle }
+const workloads: Readonly<Record<string, Workload>> = {
+  snapshot,
+  read,
+  small,
+  latency,
+  replicate,
+  creation,
+  idle,
+  shapes,
+  unindexed,
+  overlap
+}
 
 /** Longest that all of it may take: whatever goes wrong, it ends. */
 const LIMIT_MILLIS = 2 * 3600_000
