@@ -14,13 +14,15 @@ import { tuple } from "../../src/domain/WalMessage.ts"
 import * as Catalog from "../../src/source/Catalog.ts"
 import { DISPLAY_SETTINGS } from "../../src/source/Database.ts"
 import * as RowEvaluation from "../../src/source/RowEvaluation.ts"
+import { type Access, accessOf } from "../../src/where/Access.ts"
 import { resolve } from "../../src/where/Clause.ts"
 import { evaluator } from "../../src/where/Evaluate.ts"
 import { Row, Slots } from "../../src/where/Row.ts"
 import { UNSURE, type Value } from "../../src/where/Value.ts"
 import * as Postgres from "../support/Postgres.ts"
+import { meets, prepare } from "./AccessTerms.ts"
 import { columnsOf, relation } from "./Columns.ts"
-import { postgresVerdicts, type Verdict, type Verdicts } from "./PostgresVerdicts.ts"
+import { postgresVerdicts, type Verdict } from "./PostgresVerdicts.ts"
 import {
   type GeneratedClause,
   type GeneratedTable,
@@ -40,10 +42,18 @@ const SIZE = { columns: 16, rows: 12 }
 const CLAUSES = 260
 
 /** What Postgres accepts and we refuse, on purpose. */
-const ALLOWED_REFUSALS: ReadonlyArray<RegExp> = [/^named arguments are not supported: /]
+const ALLOWED_REFUSALS: ReadonlyArray<RegExp> = []
 
 /** The share of pairs that closures have to decide. */
 const DECIDED = 0.4
+
+const MASKED = "an error of one plan only"
+
+/**
+ * The share of pairs for which the clause fails and its printed form doesn't, or the other way round: which constant parts
+ * Postgres computes, and so what it comes to evaluate at all, depends on where the row is from.
+ */
+const MASKED_SHARE = 0.002
 
 const columnTypes = (columns: ReadonlyArray<ColumnInfo>, sql: SqlCatalog) =>
   columns.map(({ collation, name, typeOid }) => {
@@ -51,52 +61,148 @@ const columnTypes = (columns: ReadonlyArray<ColumnInfo>, sql: SqlCatalog) =>
     return { name, type: sql.types.get(typeOid)!, ...(found === undefined ? {} : { collation: found }) }
   })
 
-/** The clause's value for each row; `UNSURE` where closures can't tell. */
-const closureVerdicts = (
+interface Ours {
+  /** `UNSURE` where closures can't tell. */
+  readonly value: Value | typeof UNSURE
+  /** Whether the row meets one of the terms that the clause is found by; `undefined` when it is not found by terms. */
+  readonly found: boolean | undefined
+}
+
+const ours = (
   clause: Clause,
+  access: Access,
   columns: ReadonlyArray<ColumnInfo>,
   rows: ReadonlyArray<ReadonlyArray<string | null>>
-): ReadonlyArray<Value | typeof UNSURE> => {
+): ReadonlyArray<Ours> => {
   const slots = new Slots()
   const evaluate = evaluator(clause.expression, slots)
+  prepare(access, slots)
   const row = new Row(slots)
   const places = slots.columnsIn(relation(columns))
-  return rows.map((texts) => {
-    row.bind(places, tuple([...texts]), undefined)
+  const valueOf = () => {
     try {
       return evaluate === undefined ? UNSURE : evaluate(row)
     } catch (cause) {
       if (cause === UNSURE) return UNSURE
       throw cause
     }
+  }
+  return rows.map((texts) => {
+    row.bind(places, tuple([...texts]), undefined)
+    return { value: valueOf(), found: meets(access, row, slots) }
   })
 }
 
 const isError = (verdict: Verdict): verdict is { readonly error: string } =>
   typeof verdict === "object" && verdict !== null
 
-const agree = (a: Verdict, b: Verdict): boolean => isError(a) ? isError(b) : a === b
-
 const show = (verdict: Verdict | Value | typeof UNSURE): string => JSON.stringify(verdict) ?? "nothing"
+
+/** A generated clause that was accepted. */
+interface Accepted {
+  readonly of: GeneratedClause
+  readonly clause: Clause
+  /** What Postgres says of each row. */
+  readonly verdicts: ReadonlyArray<Verdict>
+}
 
 class Tally {
   pairs = 0
   decided = 0
   accepted = 0
-  readonly failures: Array<string> = []
+  /** Clauses that are found by terms. */
+  indexed = 0
+  /** Pairs for which one plan of Postgres's meets an error and another doesn't. */
+  masked = 0
+  /** What is wrong, by its sort. */
+  readonly failures = new Map<string, Array<string>>()
   /** Clauses that only we refuse, by message. */
   readonly refusals = new Map<string, Array<string>>()
 
+  private put(map: Map<string, Array<string>>, key: string, text: string): void {
+    map.set(key, [...map.get(key) ?? [], text])
+  }
+
+  fail(sort: string, { params, sql }: GeneratedClause, ...details: ReadonlyArray<string>): void {
+    this.put(this.failures, sort, [`${sql} ${JSON.stringify(params)}`, ...details].join("\n    "))
+  }
+
   refused(message: string, clause: GeneratedClause): void {
-    const kind = message.replace(/^At location \d+: /, "")
-    this.refusals.set(kind, [...this.refusals.get(kind) ?? [], clause.sql])
+    this.put(this.refusals, message.replace(/^At location \d+: /, ""), `${clause.sql} ${JSON.stringify(clause.params)}`)
   }
 }
+
+const list = (found: ReadonlyMap<string, ReadonlyArray<string>>): string =>
+  [...found].sort(([, a], [, b]) => b.length - a.length)
+    .map(([sort, texts]) => `${texts.length} × ${sort}\n  ${texts.slice(0, 3).join("\n  ")}`)
+    .join("\n")
+
+const report = (tally: Tally): string => {
+  const share = (part: number) => `${(100 * part / tally.pairs).toFixed(2)} %`
+  return `seed ${seed}: ${tally.accepted} clauses accepted, ${tally.indexed} found by terms; ${tally.pairs} pairs, `
+    + `${share(tally.decided)} decided by closures, ${share(tally.masked)} with an error of one plan only\n`
+    + `Refused:\n${list(tally.refusals)}\nWrong:\n${list(tally.failures)}`
+}
+
+/** What closures and terms say of an accepted clause. */
+const checkClosures = (
+  { clause, of, verdicts }: Accepted,
+  columns: ReadonlyArray<ColumnInfo>,
+  rows: ReadonlyArray<ReadonlyArray<string | null>>,
+  tally: Tally
+): void => {
+  const access = accessOf(clause.expression)
+  if (access.terms !== undefined) tally.indexed++
+  const wrong = new Set<string>()
+  for (const [id, { found, value }] of ours(clause, access, columns, rows).entries()) {
+    const verdict = verdicts[id]!
+    tally.pairs++
+    if (value !== UNSURE) tally.decided++
+    const sort = value !== UNSURE && value !== verdict
+      ? `closures decide otherwise${isError(verdict) ? " than by an error" : ""}`
+      : verdict === true && found === false
+      ? "not found by the terms"
+      : verdict !== true && found === true && access.exact
+      ? "found by exact terms"
+      : undefined
+    if (sort === undefined || wrong.has(sort)) continue
+    wrong.add(sort)
+    const terms = sort.includes("terms") ? [`terms: ${JSON.stringify(access)}`] : []
+    const said = `ours: ${show(value)}, Postgres: ${show(verdict)}`
+    tally.fail(sort, of, said, `printed: ${clause.sql}`, `row: ${JSON.stringify(rows[id])}`, ...terms)
+  }
+}
+
+/** What Postgres says of the printed clauses and of rows that are sent along. */
+const checkPrinted = Effect.fnUntraced(function*(
+  accepted: ReadonlyArray<Accepted>,
+  columns: ReadonlyArray<RowEvaluation.RowColumn>,
+  rows: ReadonlyArray<ReadonlyArray<string | null>>,
+  tally: Tally
+) {
+  const { evaluate } = yield* RowEvaluation.RowEvaluation
+  for (let i = 0; i < accepted.length; i += 30) {
+    const chunk = accepted.slice(i, i + 30)
+    const found = yield* evaluate({ columns, rows, expressions: chunk.map(({ clause }) => clause.sql) })
+    for (const [n, { clause, of, verdicts }] of chunk.entries()) {
+      for (const [id, verdict] of verdicts.entries()) {
+        const printed = found[id]![n]!
+        if (printed === verdict || (isError(printed) && isError(verdict))) continue
+        if (isError(printed) || isError(verdict)) {
+          tally.masked++
+          if (!verbose) continue
+        }
+        const sort = isError(verdict) || isError(printed) ? MASKED : "the printed clause says something else"
+        const said = `printed: ${show(printed)}, itself: ${show(verdict)}`
+        tally.fail(sort, of, said, `printed: ${clause.sql}`, `row: ${JSON.stringify(rows[id])}`)
+      }
+    }
+  }
+})
 
 /** One table with its clauses. */
 const checkTable = Effect.fnUntraced(function*(db: Postgres.Queryable, table: GeneratedTable, tally: Tally) {
   const catalog = yield* Catalog.Catalog
-  const rowEvaluation = yield* RowEvaluation.RowEvaluation
   const random = makeRandom(seed ^ Number(table.name.slice(1)))
   yield* db.exec(table.sql)
   const columns = yield* columnsOf(db, table.name)
@@ -105,7 +211,6 @@ const checkTable = Effect.fnUntraced(function*(db: Postgres.Queryable, table: Ge
     .map((row) => columns.map(({ name }) => row[name]!))
   const clauses = Array.from({ length: CLAUSES }, () => makeClause(random, table))
   const expected = yield* postgresVerdicts(db, table, clauses)
-
   const resolveClause = (clause: GeneratedClause) =>
     Effect.either(
       resolve({ scope: `oracle ${table.name}`, clause: clause.sql, params: clause.params, columns, sql }, {
@@ -114,86 +219,38 @@ const checkTable = Effect.fnUntraced(function*(db: Postgres.Queryable, table: Ge
       })
     )
 
-  const accepted: Array<{ readonly of: GeneratedClause; readonly clause: Clause; readonly verdicts: Verdicts }> = []
+  const accepted: Array<Accepted> = []
   for (const [i, of] of clauses.entries()) {
-    const fail = (what: string) =>
-      tally.failures.push(
-        `${what}\n  clause: ${of.sql} ${JSON.stringify(of.params)}\n  table: ${table.sql.slice(0, 400)}`
-      )
     const verdicts = expected[i]!
     const found = yield* resolveClause(of)
     if (Either.isLeft(found)) {
       if (typeof found.left !== "string") return yield* Effect.die(found.left)
-      const hasValue = Either.isRight(verdicts) && !verdicts.right.every(isError)
-      if (hasValue) tally.refused(found.left, of)
+      // One that fails for every row may fail for its constants.
+      if (Either.isRight(verdicts) && !verdicts.right.every(isError)) tally.refused(found.left, of)
       continue
     }
     tally.accepted++
     const clause = found.right
     if (Either.isLeft(verdicts)) {
-      fail(`Postgres refuses it: ${verdicts.left}`)
+      tally.fail("refused by Postgres", of, verdicts.left)
       continue
     }
     if (clause === undefined) {
-      if (!verdicts.right.every((verdict) => verdict === true)) fail("is not TRUE")
+      if (!verdicts.right.every((verdict) => verdict === true)) {
+        tally.fail("not TRUE", of, JSON.stringify(verdicts.right))
+      }
       continue
     }
-    accepted.push({ of, clause, verdicts })
+    accepted.push({ of, clause, verdicts: verdicts.right })
     const again = yield* resolveClause({ sql: clause.sql, params: [] })
-    if (Either.isLeft(again)) fail(`its printed form is refused: ${String(again.left)}\n  printed: ${clause.sql}`)
+    if (Either.isLeft(again)) tally.fail("refused once printed", of, String(again.left), `printed: ${clause.sql}`)
     else if (again.right?.sql !== clause.sql) {
-      fail(`printing is not the identity\n  printed: ${clause.sql}\n  again:   ${again.right?.sql}`)
-    }
-    const ours = closureVerdicts(clause, columns, rows)
-    for (const [id, verdict] of verdicts.right.entries()) {
-      tally.pairs++
-      const mine = ours[id]!
-      if (mine === UNSURE) continue
-      tally.decided++
-      if (mine !== verdict) {
-        fail(
-          `closures say ${show(mine)}, Postgres ${show(verdict)}\n  printed: ${clause.sql}\n  row: ${
-            JSON.stringify(rows[id])
-          }`
-        )
-        break
-      }
+      tally.fail("printed differently", of, `printed: ${clause.sql}`, `again:   ${again.right?.sql}`)
     }
   }
-
-  const types = columnTypes(columns, sql)
-  for (let i = 0; i < accepted.length; i += 30) {
-    const chunk = accepted.slice(i, i + 30)
-    const found = yield* rowEvaluation.evaluate({
-      columns: types,
-      rows,
-      expressions: chunk.map(({ clause }) => clause.sql)
-    })
-    for (const [n, { clause, of, verdicts }] of chunk.entries()) {
-      const wanted = Either.getOrThrow(verdicts)
-      const differs = wanted.findIndex((verdict, id) => !agree(verdict, found[id]![n]!))
-      if (differs < 0) continue
-      tally.failures.push(
-        `the printed clause says ${show(found[differs]![n]!)}, the clause ${
-          show(wanted[differs]!)
-        }\n  clause: ${of.sql} ${JSON.stringify(of.params)}\n  printed: ${clause.sql}\n  row: ${
-          JSON.stringify(rows[differs])
-        }\n  table: ${table.sql.slice(0, 400)}`
-      )
-    }
-  }
+  for (const one of accepted) checkClosures(one, columns, rows, tally)
+  yield* checkPrinted(accepted, columnTypes(columns, sql), rows, tally)
 })
-
-const report = (tally: Tally): string => {
-  const refusals = [...tally.refusals].sort(([, a], [, b]) => b.length - a.length)
-    .map(([message, clauses]) => `${clauses.length} × ${message}\n  ${clauses[0]}`)
-  return `seed ${seed}: ${tally.pairs} pairs, ${
-    (100 * tally.decided / tally.pairs).toFixed(1)
-  } % decided by closures, ${tally.accepted} clauses accepted, `
-    + `${refusals.length} kinds of refusals, ${tally.failures.length} failures\n${refusals.join("\n")}\n${
-      tally.failures.join("\n\n")
-    }`
-}
 
 describe("generated clauses", () => {
   it.scopedLive(`mean what they mean to Postgres (seed ${seed})`, () =>
@@ -211,13 +268,14 @@ describe("generated clauses", () => {
         { discard: true }
       ).pipe(Effect.provide(services))
       if (verbose) console.log(report(tally))
-      assert.lengthOf(tally.failures, 0, `seed ${seed}\n${tally.failures.slice(0, 3).join("\n\n")}`)
+      assert.lengthOf([...tally.failures.keys()].filter((sort) => sort !== MASKED), 0, report(tally))
       for (const [message, clauses] of tally.refusals) {
         assert.isTrue(
           ALLOWED_REFUSALS.some((allowed) => allowed.test(message)),
-          `seed ${seed}: refused for ${message}: ${clauses[0]}`
+          `seed ${seed}: ${message}: ${clauses[0]}`
         )
       }
+      assert.isAtMost(tally.masked / tally.pairs, MASKED_SHARE)
       assert.isAtLeast(tally.decided / tally.pairs, DECIDED)
     }), 60_000 * (1 + 10 * (rounds - 1)))
 })

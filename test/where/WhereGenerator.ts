@@ -3,7 +3,7 @@
  */
 import { quote, quoteLiteral } from "../../src/domain/Identifier.ts"
 import type { Random } from "./generator/Random.ts"
-import { groups, type Rule } from "./generator/Rules.ts"
+import { groups, practical, type Rule } from "./generator/Rules.ts"
 import type { GeneratedTable } from "./generator/Schema.ts"
 import { types } from "./generator/Types.ts"
 
@@ -61,6 +61,21 @@ class Generator {
     if (rule === undefined) return this.leaf(type)
     const sql = this.expand(rule.template, depth - 1)
     return this.random.chance(0.02) ? `(/* a ( ' */ ${sql} -- ' b\n)` : `(${sql})`
+  }
+
+  /** Comparisons of columns with constants, one or a few of them. */
+  practical(columns: GeneratedTable["columns"], depth: number): string {
+    if (depth > 0) {
+      const left = this.practical(columns, depth - 1)
+      if (this.random.chance(0.15)) return `NOT (${left})`
+      return `(${left}) ${this.random.pick(["AND", "OR"])} (${this.practical(columns, depth - 1)})`
+    }
+    const { type } = this.random.pick(columns)
+    const of = types[type]!.standsFor ?? type
+    const templates = practical(of).filter((template) =>
+      types[of]!.standsFor === undefined || !template.includes("{lit")
+    )
+    return this.expand(this.random.pick(templates), 0)
   }
 
   private rule(type: string): Rule | undefined {
@@ -165,7 +180,9 @@ const closing = (template: string, from: number): number => {
 export const makeClause = (random: Random, table: GeneratedTable): GeneratedClause => {
   for (;;) {
     const generator = new Generator(random, table)
-    const sql = generator.expression("bool", 1 + random.below(MAX_DEPTH))
+    const sql = random.chance(0.25)
+      ? generator.practical(table.columns, random.below(3))
+      : generator.expression("bool", 1 + random.below(MAX_DEPTH))
     if (sql.length <= MAX_LENGTH) return { sql, params: generator.params }
   }
 }

@@ -403,3 +403,36 @@ rules(
 )
 rules("cidr", "network({inet})", "{inet}::cidr")
 rules("int8", "{inet} - {inet}")
+
+// --- What is written in practice, and what clauses are found by ---
+
+const forAll = [
+  "{T} = {raw T}",
+  "{T} = {raw T}",
+  "{raw T} = {T}",
+  "{T} = {lit T}",
+  "{T} IN ({raw T}, {raw T})",
+  "{T} {| < <= > >=} {raw T}",
+  "{raw T} {| < <= > >=} {T}",
+  "{T} BETWEEN {raw T} AND {raw T}",
+  "{T} = {raw T} AND {int4} = {raw int4}",
+  "{T} IS NOT DISTINCT FROM {raw T}",
+  "{T} <> {raw T}",
+  "{T} IS NULL"
+]
+
+/** Templates for conditions on a column of the type. */
+export const practical = (type: string): ReadonlyArray<string> => {
+  if (unequal.has(type) || type === "fold") return ["{T} IS NOT NULL"].map((one) => substitute(one, type))
+  const own = arrays.includes(type)
+    ? ["{T} @> {raw T}", "{T} && {raw T}", "{lit E} = ANY ({T})", "{T} @> ARRAY[{lit E}]", "{raw T} <@ {T}"]
+    : strings.includes(type) || type === "icutext"
+    ? [`{T} LIKE ${PATTERN}`, `{T} LIKE ${PATTERN}`, "{T} NOT LIKE 'a%'", "{T} ILIKE 'a%'"]
+    : type === "bool"
+    ? ["{T}", "NOT {T}", "{T} IS TRUE", "{T} IS NOT TRUE", "{T} IS FALSE"]
+    : numbers.includes(type)
+    ? ["{T} < {lit numeric}", "{T} = {lit int8}", "{T} >= {lit float8}", "{T} > {lit int2} AND {T} <= {raw T}"]
+    : []
+  const one = arrays.includes(type) ? [] : ["{T} = ANY (ARRAY[{lit T}, NULL, {lit T}])", "{T} <> ALL (ARRAY[{lit T}])"]
+  return [...forAll, ...one, ...own].map((one) => substitute(one, type))
+}
