@@ -32,7 +32,7 @@ const stamps = [
 const fields = [
   ..."year years month months day days hour hours minute minutes second seconds".split(" "),
   ..."millisecond milliseconds microsecond microseconds dow isodow doy week weeks isoyear quarter".split(" "),
-  ..."decade decades century centuries millennium millennia epoch Year EPOCH".split(" ")
+  ..."decade decades century centuries millennium millennia epoch Year EPOCH constructor wee\u212A nonsense".split(" ")
 ]
 
 const samples = {
@@ -51,7 +51,8 @@ const samples = {
     ..."P1M-1D P-1M1DT-1S P13M P-13M31D PT-0.000001S PT719H59M59.999999S P1DT-24H P60DT-36H P-29DT23H P12000Y".split(
       " "
     ),
-    ..."P178000000Y P2147483647D PT2000000000H PT100000H P1M15DT12H30M P7M P-7M PT5H30M PT-8H PT0.5S PT37M".split(" ")
+    ..."P178000000Y P2147483647D PT2000000000H PT100000H P1M15DT12H30M P7M P-7M PT5H30M PT-8H PT0.5S PT37M".split(" "),
+    ..."PT2501999H47M PT-2501999H47M P178956970Y7M P178956970Y7M30DT-0.000001S P-178956970Y-7M-30D".split(" ")
   ],
   "double precision": [
     ..."0 1 -1 2 0.5 -0.5 3 0.1 1.1 -1.5 10 1000000 1e300 0.333333333333 0.7 NaN Infinity 1e-10 60 59.9999994".split(

@@ -36,6 +36,7 @@ const justifyInterval = (interval: Interval): Interval => {
   const wholeMonths = Math.trunc(allDays / 30)
   let days = allDays - wholeMonths * 30
   let months = interval.months + wholeMonths
+  if (Math.abs(months) > MAX_INT4) unsure()
   if (months > 0 && (days < 0 || (days === 0 && micros < 0))) {
     days += 30
     months--

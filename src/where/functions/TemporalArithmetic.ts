@@ -43,7 +43,8 @@ const stampPlus = (stamp: Stamp, months: number, days: number, micros: number): 
   }
   day += days
   stampOf(day, time)
-  return stampOf(day, time + micros)
+  const whole = Math.trunc(micros / MICROS_PER_DAY)
+  return stampOf(day + whole, time + (micros - whole * MICROS_PER_DAY))
 }
 
 /** Midnight of a day, as a timestamp. */
@@ -59,8 +60,9 @@ const stampMinus = (a: Stamp, b: Stamp): Interval => {
   return Math.abs(days) <= LONGEST_DAYS ? justifyHours(0, days, timeOfStamp(a) - timeOfStamp(b)) : unsure()
 }
 
-const timeOf = (micros: number): number => {
-  const rest = micros % MICROS_PER_DAY
+/** The time of day so much later. */
+const later = (time: number, micros: number): number => {
+  const rest = (time + micros % MICROS_PER_DAY) % MICROS_PER_DAY
   return rest < 0 ? rest + MICROS_PER_DAY : rest + 0
 }
 
@@ -87,11 +89,13 @@ const age = (a: Stamp, b: Stamp): Interval => {
   return a >= b ? elapsed(a, b) : negated(elapsed(b, a))
 }
 
-const seconds = (micros: number): number => Math.trunc(micros / MICROS_PER_SECOND)
+const LONGEST_ZONE = 100 * 3600
 
-/** Seconds east of UTC that an interval stands for as a time zone. */
-const zoneOf = (interval: Interval): number =>
-  interval.months !== 0 || interval.days !== 0 ? unsure() : seconds(interval.micros)
+/** Seconds east of UTC that an interval stands for as a time zone. Postgres takes any, but counts them in 32 bits. */
+const zoneOf = ({ days, micros, months }: Interval): number => {
+  const seconds = Math.trunc(micros / MICROS_PER_SECOND)
+  return months === 0 && days === 0 && Math.abs(seconds) < LONGEST_ZONE ? seconds : unsure()
+}
 
 const shift = (stamp: Stamp, seconds: number): Stamp => stampPlus(stamp, 0, 0, seconds * MICROS_PER_SECOND)
 
@@ -164,28 +168,26 @@ const timestamps: Readonly<Record<string, Closure>> = {
   timestamptz_izone: (a, b) => shift(b as Stamp, zoneOf(a as Interval))
 }
 
-const timeMinusInterval: Closure = (a, b) => timeOf((a as number) - (b as Interval).micros)
-
 const timesOfDay: Readonly<Record<string, Closure>> = {
-  time_pl_interval: (a, b) => timeOf((a as number) + (b as Interval).micros),
-  time_mi_interval: timeMinusInterval,
+  time_pl_interval: (a, b) => later(a as number, (b as Interval).micros),
+  time_mi_interval: (a, b) => later(a as number, 0 - (b as Interval).micros),
   time_mi_time: (a, b) => intervalOf(0, 0, (a as number) - (b as number)),
   time_interval: (a) => intervalOf(0, 0, a as number),
-  interval_time: (a) => timeOf((a as Interval).micros),
+  interval_time: (a) => later(0, (a as Interval).micros),
   time_timetz: (a) => ({ _tag: "TimeTz", micros: a as number, zone: 0 }),
   timetz_time: (a) => (a as TimeTz).micros,
   timetz_pl_interval: (a, b) => {
     const { micros, zone } = a as TimeTz
-    return { _tag: "TimeTz", micros: timeOf(micros + (b as Interval).micros), zone }
+    return { _tag: "TimeTz", micros: later(micros, (b as Interval).micros), zone }
   },
   timetz_mi_interval: (a, b) => {
     const { micros, zone } = a as TimeTz
-    return { _tag: "TimeTz", micros: timeOf(micros - (b as Interval).micros), zone }
+    return { _tag: "TimeTz", micros: later(micros, 0 - (b as Interval).micros), zone }
   },
   timetz_izone: (a, b) => {
     const east = zoneOf(a as Interval)
     const { micros, zone } = b as TimeTz
-    return { _tag: "TimeTz", micros: timeOf(micros + (zone + east) * MICROS_PER_SECOND), zone: 0 - east }
+    return { _tag: "TimeTz", micros: later(micros, (zone + east) * MICROS_PER_SECOND), zone: 0 - east }
   },
   make_time: (a, b, c) => makeTime(a as number, b as number, c as number)
 }

@@ -22,25 +22,18 @@ import * as Numbers from "../values/Numeric.ts"
 
 const SECONDS_PER_DAY = 86_400
 
-const SINGULAR: Readonly<Record<string, string>> = {
-  microseconds: "microsecond",
-  milliseconds: "millisecond",
-  seconds: "second",
-  minutes: "minute",
-  hours: "hour",
-  days: "day",
-  weeks: "week",
-  months: "month",
-  years: "year",
-  decades: "decade",
-  centuries: "century",
-  millennia: "millennium"
-}
+const PLURALS: ReadonlyMap<string, string> = new Map([
+  ..."microsecond millisecond second minute hour day week month year decade".split(" ").map((name) =>
+    [`${name}s`, name] as const
+  ),
+  ["centuries", "century"],
+  ["millennia", "millennium"]
+])
 
-/** In singular and lower case. */
+/** In singular and lower case. Letters that aren't ASCII's stay as they are. */
 export const fieldOf = (name: string): string => {
-  const lower = name.toLowerCase()
-  return SINGULAR[lower] ?? lower
+  const lower = /^[a-z]+$/i.test(name) ? name.toLowerCase() : name
+  return PLURALS.get(lower) ?? lower
 }
 
 /** A whole number, or one of microseconds in a unit with so many places, and as Postgres calculates it in doubles. */

@@ -19,13 +19,13 @@ import { isInfinite, LONGEST_DAYS } from "./TemporalArithmetic.ts"
 import { fieldOf } from "./TemporalFields.ts"
 
 /** Of the units shorter than a day: their microseconds. */
-const LENGTHS: Readonly<Record<string, number>> = {
-  microsecond: 1,
-  millisecond: 1000,
-  second: MICROS_PER_SECOND,
-  minute: MICROS_PER_MINUTE,
-  hour: MICROS_PER_HOUR
-}
+const LENGTHS: ReadonlyMap<string, number> = new Map([
+  ["microsecond", 1],
+  ["millisecond", 1000],
+  ["second", MICROS_PER_SECOND],
+  ["minute", MICROS_PER_MINUTE],
+  ["hour", MICROS_PER_HOUR]
+])
 
 /** The first year of the century or millennium, which begins with its year 1. */
 const firstYear = (year: number, length: number): number => Math.floor((year - 1) / length) * length + 1
@@ -55,21 +55,29 @@ const firstDay = (unit: string, day: number): number => {
 }
 
 const truncate = (unit: string, stamp: Stamp): Stamp => {
-  const length = LENGTHS[unit]
-  // An unknown unit is an error of infinite ones too, in some versions.
-  if (isInfinite(stamp)) return length === undefined && firstDay(unit, 0) > 0 ? unsure() : stamp
+  const length = LENGTHS.get(unit)
+  if (isInfinite(stamp)) {
+    // Unsure about a unit that there isn't.
+    if (length === undefined) firstDay(unit, 0)
+    return stamp
+  }
   const day = dayOfStamp(stamp)
   if (length === undefined) return stampOf(firstDay(unit, day), 0)
   const time = timeOfStamp(stamp)
   return stampOf(day, time - time % length)
 }
 
-const YEARS: Readonly<Record<string, number>> = { year: 1, decade: 10, century: 100, millennium: 1000 }
+const YEARS: ReadonlyMap<string, number> = new Map([
+  ["year", 1],
+  ["decade", 10],
+  ["century", 100],
+  ["millennium", 1000]
+])
 
 const truncateInterval = (unit: string, { days, micros, months }: Interval): Interval => {
-  const length = LENGTHS[unit]
+  const length = LENGTHS.get(unit)
   if (length !== undefined) return intervalOf(months, days, micros - micros % length)
-  const years = YEARS[unit]
+  const years = YEARS.get(unit)
   if (years !== undefined) return intervalOf(Math.trunc(months / 12 / years) * 12 * years, 0, 0)
   if (unit === "quarter") return intervalOf(months - months % 3, 0, 0)
   if (unit === "month") return intervalOf(months, 0, 0)
