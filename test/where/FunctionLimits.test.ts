@@ -60,6 +60,7 @@ describe("limits", () => {
     isUnsure(() => call("replace_text", [million, part, "x"]))
     isUnsure(() => call("split_part", [million, part, 1]))
     isUnsure(() => call("textlike", [million, `%${"_a".repeat(1000)}b`]))
+    isUnsure(() => call("textlike", [million + million, `%${"a".repeat(60)}b%_`]))
     isUnsure(() => call("textlike", ["a", "a".repeat(200_000)]))
     assert.strictEqual(call("textlike", [million, "%_b%_c%"]), false)
   })

@@ -29,6 +29,17 @@ export const roundHalfEven = (x: number): number => {
   return result - x === 0.5 && result % 2 !== 0 ? result - 1 : result
 }
 
+/** Of integers, as long as the power is one that a double holds exactly: every library finds those. */
+const power = (a: number, b: number): number => {
+  if (!Number.isSafeInteger(a) || !Number.isInteger(b) || b < 0 || b > 1000) return unsure()
+  let result = 1
+  for (let i = 0; i < b; i++) {
+    result *= a
+    if (!Number.isSafeInteger(result)) return unsure()
+  }
+  return result
+}
+
 const plus = exact((a: number, b: number) => sum(a + b, a, b))
 const minus = exact((a: number, b: number) => sum(a - b, a, b))
 const times = exact((a: number, b: number) => product(a * b, a, b))
@@ -65,5 +76,6 @@ export const floatFunctions: Builtins = {
   dfloor: exact((a: number) => Math.floor(a)),
   dtrunc: exact((a: number) => Math.trunc(a)),
   dsign: exact((a: number) => a > 0 ? 1 : a < 0 ? -1 : 0),
+  dpow: exact(power),
   dsqrt: exact((a: number) => a < 0 ? unsure() : Math.sqrt(a))
 }
