@@ -45,7 +45,7 @@ const CLAUSES = 260
 const ALLOWED_REFUSALS: ReadonlyArray<RegExp> = []
 
 /** The share of pairs that closures have to decide. */
-const DECIDED = 0.4
+const DECIDED = 0.6
 
 const MASKED = "an error of one plan only"
 
