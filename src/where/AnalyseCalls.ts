@@ -48,11 +48,13 @@ const packed = (
   return [...args.slice(0, -variadic), { _tag: "ArrayOf", elements, type, nested: false }]
 }
 
-const requireVariadic = (fn: SqlFunction, last: Expression | undefined, place: Place): void => {
-  if (fn.variadic === 0) refuse(place, `function ${fn.ref.name} is not variadic`)
+/** Whether `VARIADIC` is written, and means something: functions that are not variadic ignore it. */
+const takesArray = (fn: SqlFunction, last: Expression | undefined, written: boolean, place: Place): boolean => {
+  if (!written || fn.variadic === 0) return false
   if (fn.variadic === Oid.ANY && (last === undefined || baseTypeOf(typeOf(last)).element === undefined)) {
     refuse(place, "VARIADIC argument must be an array")
   }
+  return true
 }
 
 /** Named arguments as parameters, if none before the last one is left to its default. */
@@ -86,7 +88,7 @@ const makeCall = (
 ): Expression => {
   const { sql } = analysis
   requireKind(fn, args.length, place)
-  if (explicitVariadic) requireVariadic(fn, args.at(-1), place)
+  const array = takesArray(fn, args.at(-1), explicitVariadic, place)
   const types = args.map(typeOf)
   const signature = resolvePolymorphic(sql, { args: declared, result: fn.result }, types)
   if (signature === undefined) return refuse(place, `Could not select a function overload for ${fn.ref.name}`)
@@ -104,7 +106,7 @@ const makeCall = (
     _tag: "Call",
     fn: fn.ref,
     args: all,
-    ...((explicitVariadic || all !== ordered) && { variadic: true }),
+    ...((array || all !== ordered) && { variadic: true }),
     type
   }
 }

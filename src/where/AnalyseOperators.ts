@@ -52,9 +52,9 @@ const inArray = (
 /** Items without columns go into an array, if there are several and they have a common type. */
 const inList = (analysis: Analysis, path: OperatorName, left: Expression, list: Node, place: Place): Expression => {
   const items = ("List" in list ? list.List.items ?? [] : [list]).map((item) => analysis.analyse(item))
-  const plain = items.filter((item) => columnsOf(item).length === 0)
-  const array = inArray(analysis, path, left, plain, place)
-  const rest = array === undefined ? items : items.filter((item) => !plain.includes(item))
+  const plain = new Set(items.filter((item) => columnsOf(item).length === 0))
+  const array = inArray(analysis, path, left, [...plain], place)
+  const rest = array === undefined ? items : items.filter((item) => !plain.has(item))
   copies(analysis, left, rest.length, place)
   const comparisons = rest.map((item) =>
     coerceToBoolean(analysis, compareAny(analysis, path, left, item, place), "IN", place)

@@ -79,7 +79,8 @@ export const evident = (typeName: string, text: string): string | undefined => {
   }
 }
 
-const quotedElement = /^$|^null$|[{}",\\\s]/i
+/** Of whitespace only what ASCII has. */
+const quotedElement = /^$|^null$|[{}",\\ \t\n\v\f\r]/i
 
 /**
  * The output form of a one-dimensional array whose elements have these output forms; `null` is NULL. The type's

@@ -70,11 +70,11 @@ const evaluateAll = Effect.fnUntraced(function*<E>(
 const refuseUnread = (
   { clause }: ResolveContext,
   { unread }: Analysed,
-  literals: ReadonlyArray<Expression>,
+  literals: ReadonlySet<Expression>,
   values: ReadonlyMap<Expression, Constant>
 ) => {
   for (const [literal, { place, text, type }] of unread) {
-    if (!literals.includes(literal) || values.has(literal)) continue
+    if (!literals.has(literal) || values.has(literal)) continue
     return Effect.fail(messageAt(clause, place, `invalid syntax for type ${nameOfType(type)}: ${text}`))
   }
   return Effect.void
@@ -95,14 +95,14 @@ const fold = Effect.fnUntraced(function*<E>(context: ResolveContext, analysed: A
     const parts = constantParts(expression, unread).filter((part) => !failures.has(printExpression(part)))
     // Also a literal that has no say has to be one.
     const within = unreadWithin(parts, unread)
-    const others = [...unread.keys()].filter((literal) => !within.includes(literal))
+    const others = [...unread.keys()].filter((literal) => !within.has(literal))
     if (parts.length + others.length === 0) return { expression, failing: failures.size > 0 } satisfies Folded
     const values = yield* evaluateAll(context, [...parts, ...others], ask)
-    const failed = parts.filter((part) => !values.has(part))
+    const failed = new Set(parts.filter((part) => !values.has(part)))
     // What failed may be a literal. Anything else is left to Postgres, which may never come to compute it.
     const literals = unreadWithin(failed, unread)
-    const texts = yield* evaluateAll(context, literals.filter((literal) => !failed.includes(literal)), ask)
-    yield* refuseUnread(context, analysed, [...literals, ...others], new Map([...values, ...texts]))
+    const texts = yield* evaluateAll(context, [...literals].filter((literal) => !failed.has(literal)), ask)
+    yield* refuseUnread(context, analysed, new Set([...literals, ...others]), new Map([...values, ...texts]))
     for (const part of failed) failures.add(printExpression(replaceParts(part, texts)))
     unread = nothingUnread
     // Values may make constants of what is around them.

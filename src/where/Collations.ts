@@ -45,12 +45,14 @@ const isPlain = (expression: Expression): boolean => {
   return operands(expression).every(isPlain)
 }
 
-/** `replaced` is told of every expression that another one stands for now. */
+/** The expression with its collations. `replaced` is told of every expression that another one stands for now. */
 export const deriveCollations = (
   sql: SqlCatalog,
   root: Expression,
   replaced: (before: Expression, after: Expression) => void
-): Expression => {
+): Expression => isPlain(root) ? root : derivation(sql, replaced)(root).expression
+
+const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expression) => void) => {
   const ofType = (type: SqlType): Collation | undefined => sql.collations.get(type.collation)
 
   /** What an expression of a type brings along, given what its arguments do. */
@@ -172,5 +174,5 @@ export const deriveCollations = (
       }
     }
   }
-  return isPlain(root) ? root : visit(root).expression
+  return visit
 }

@@ -3,7 +3,7 @@
  */
 import { Either } from "effect"
 import type { Cast, Constant, Expression } from "../domain/Expression.ts"
-import type { SqlCatalog } from "../domain/SqlCatalog.ts"
+import type { Collation, SqlCatalog } from "../domain/SqlCatalog.ts"
 import type { Unread } from "./Analysis.ts"
 import { arrayText } from "./Canonical.ts"
 import { BOOL, operands, typeOf } from "./ExpressionType.ts"
@@ -21,9 +21,14 @@ const known = (expression: Expression, reading: Reading): expression is Constant
 
 const delimitedByComma = (name: string): boolean => name !== "box"
 
+const collationOf = (expression: Expression): Collation | undefined =>
+  "collation" in expression ? expression.collation : undefined
+
+/** A constant in the place of an expression that keeps its collation. */
 const constant = (like: Expression, text: string | null): Constant => {
-  const collation = "collation" in like && like._tag !== "Collate" ? like.collation : undefined
-  return { _tag: "Constant", type: typeOf(like), text, ...(collation !== undefined && { collation }) }
+  const type = typeOf(like)
+  const collation = [like, ...operands(like)].map(collationOf).find((found) => found?.oid === type.collation)
+  return { _tag: "Constant", type, text, ...(collation !== undefined && { collation }) }
 }
 
 /** Types whose values are their texts: of a domain, and of each other. */
@@ -161,10 +166,10 @@ export const valueOf = (
 }
 
 /** Literals within parts that are not read yet. */
-export const unreadWithin = (parts: ReadonlyArray<Expression>, reading: Reading): ReadonlyArray<Expression> => {
-  const found: Array<Expression> = []
+export const unreadWithin = (parts: Iterable<Expression>, reading: Reading): ReadonlySet<Expression> => {
+  const found = new Set<Expression>()
   const visit = (expression: Expression): void => {
-    if (reading.has(expression)) found.push(expression)
+    if (reading.has(expression)) found.add(expression)
     else for (const operand of operands(expression)) visit(operand)
   }
   for (const part of parts) visit(part)
