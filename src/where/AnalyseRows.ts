@@ -1,9 +1,9 @@
 /**
  * `ROW(…)`, and comparisons of two of them.
  */
-import type { RowExpr } from "libpg-query"
+import type { Node, RowExpr } from "libpg-query"
 import type { Expression, Opaque, RowComparison } from "../domain/Expression.ts"
-import { type Analysis, type Place, refuse } from "./Analysis.ts"
+import { type Analysis, type Place, placeOf, refuse } from "./Analysis.ts"
 import { orAnyText } from "./Coerce.ts"
 import { baseTypeOf, typeOf } from "./ExpressionType.ts"
 import { and, or } from "./Logic.ts"
@@ -13,11 +13,20 @@ import * as Oid from "./TypeOids.ts"
 
 const OPENING = "ROW("
 
+/** A field, which may stay a literal without a type. */
+const field = (analysis: Analysis, node: Node): Expression => {
+  const expression = analysis.analyse(node)
+  if (expression._tag === "Constant" && expression.text?.includes("\0")) {
+    return refuse(placeOf(node), `invalid syntax for type unknown: ${expression.text} (null byte)`)
+  }
+  return expression
+}
+
 /** A row as a value. */
 export const analyseRow = (analysis: Analysis, { args = [] }: RowExpr): Opaque => ({
   _tag: "Opaque",
   sql: args.length === 0 ? [`${OPENING})`] : [OPENING, ...args.slice(1).map(() => ", "), ")"],
-  args: args.map((arg) => analysis.analyse(arg)),
+  args: args.map((arg) => field(analysis, arg)),
   type: typeByOid(analysis.sql, Oid.RECORD)
 })
 

@@ -28,8 +28,9 @@ export interface ResolveContext extends ClauseContext {
   readonly scope: string
 }
 
-/** How many templates that Postgres has accepted are remembered. */
+/** How many templates that Postgres has accepted are remembered, and how long they may be, in characters. */
 const MAX_TEMPLATES = 10_000
+const MAX_TEMPLATE_LENGTH = 4096
 
 /** Templates by scope, the least recently used first. */
 const accepted = new Set<string>()
@@ -41,6 +42,7 @@ const isAccepted = (template: string): boolean => {
 }
 
 const accept = (template: string): void => {
+  if (template.length > MAX_TEMPLATE_LENGTH) return
   accepted.add(template)
   if (accepted.size <= MAX_TEMPLATES) return
   for (const oldest of accepted) {
@@ -48,6 +50,11 @@ const accept = (template: string): void => {
     return
   }
 }
+
+/**
+ * Has every clause be accepted anew: something that one of them needs is not there any more, which no scope tells.
+ */
+export const forgetAccepted = (): void => accepted.clear()
 
 const noParts: ReadonlyMap<Expression, Constant> = new Map()
 

@@ -498,6 +498,8 @@ export const REFUSED: ReadonlyArray<
   ["+title = $1", "At location 8: invalid syntax for type text: a\0b (null byte)", "a\0b"],
   ["+id = $1 AND title = $1", "At location 20: type conflict for $1: int4 and text", "1"],
   ["id = $1::text", "At location 3: Could not select an operator overload", "1"],
+  ["+ROW(id, $1) = p", "At location 8: invalid syntax for type unknown: a\0b (null byte)", "a\0b"],
+  [`+${"NOT ".repeat(199)}(done AND ${"NOT ".repeat(9)}done)`, "At location 810: the clause is nested too deeply"],
   // Types.
   ["1", "WHERE clause must return a boolean"],
   ["+'t'", "WHERE clause must return a boolean"],
