@@ -240,6 +240,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     permits: Effect.unsafeMakeSemaphore(options.concurrentSnapshots)
   }
 
+  const forget = (tableOid: number) => Effect.provideService(ResolveDefinition.forget(tableOid), Catalog, catalog)
+
   const takeSnapshot = (entry: ShapeEntry, table: TableInfo) =>
     Snapshotter.take(entry, table, snapshotter).pipe(
       Effect.catchAllDefect((defect) =>
@@ -255,7 +257,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.gen(function*() {
           if (entry.removed) return
           yield* Effect.logWarning(`the snapshot of ${describe(entry.definition)} failed: ${error.detail}`)
-          if (error.reason === "schema_changed") yield* catalog.forget(entry.definition.tableOid)
+          // Else whoever asks again would be told to ask again, for ever.
+          if (error.reason === "schema_changed") yield* forget(entry.definition.tableOid)
           entry.snapshot = { _tag: "Failed", error }
           unsafeRemove(entry)
         })),

@@ -54,6 +54,12 @@ const selectedColumns = (
   return Either.right(selected)
 }
 
+/** Something that a table's shape needs is gone: nothing that is remembered of it holds any more. */
+export const forget = (tableOid: number) =>
+  Effect.flatMap(Catalog, (catalog) => Effect.zipRight(catalog.forget(tableOid), catalog.forgetSql)).pipe(
+    Effect.zipRight(Effect.sync(Where.forgetAccepted))
+  )
+
 /** What a clause that was checked for the table stays checked for. */
 const scopeOf = ({ columns, oid }: TableInfo): string =>
   `${oid} ${columns.map(({ name, typeOid }) => `${typeOid} ${name}`).join("\u0000")}`

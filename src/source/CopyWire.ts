@@ -24,7 +24,9 @@ export class WireError extends Schema.TaggedError<WireError>("shapelog/source/Wi
   /** SQLSTATE, or the socket error's code, or empty. */
   code: Schema.String,
   /** The server's primary message, or what happened. */
-  message: Schema.String
+  message: Schema.String,
+  /** Of the server: what it was in the middle of, such as a user's function. */
+  where: Schema.optional(Schema.String)
 }) {}
 
 /**
@@ -75,15 +77,17 @@ const readInt32 = (bytes: Uint8Array, at: number): number =>
 const parseErrorResponse = (bytes: Buffer, start: number, end: number): WireError => {
   let code = ""
   let message = "error without a message"
+  let where: string | undefined
   let at = start
   while (at < end && bytes[at] !== 0) {
     const close = bytes.indexOf(0, at + 1)
     const stop = close < 0 || close > end ? end : close
     if (bytes[at] === 0x43) code = bytes.toString("utf8", at + 1, stop)
     else if (bytes[at] === 0x4d) message = bytes.toString("utf8", at + 1, stop)
+    else if (bytes[at] === 0x57) where = bytes.toString("utf8", at + 1, stop)
     at = stop + 1
   }
-  return new WireError({ kind: "server", code, message })
+  return new WireError({ kind: "server", code, message, where })
 }
 
 type DataListener = (chunk: Buffer) => void

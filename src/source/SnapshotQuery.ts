@@ -52,24 +52,32 @@ const CLOSE_LIMIT = "2 seconds"
 const sqlState = /^(?:\d[0-9A-Z]|F0|HV|P0|XX)[0-9A-Z]{3}$/
 const schemaCodes = new Set(["42P01", "42703", "42883", "42704", "42804", "3F000"])
 
+interface Problem {
+  readonly code?: string | undefined
+  readonly message: string
+  /** What Postgres was in the middle of. */
+  readonly where?: string | undefined
+}
+
+/**
+ * Whether the where clause has no value for some row: invalid values (class 22) and those that a domain refuses (23),
+ * what is not supported (0A) or beyond a limit (54), and whatever a function of the clause fails with.
+ */
+const isOfClause = (code: string, { where }: Problem): boolean =>
+  /^(22|23|0A|54|P0)/.test(code) || (where !== undefined && !code.startsWith("XX"))
+
 /** Postgres's error, or the socket's, as what it means for the snapshot. Texts: Electric HTTP protocol §9.4. */
-const failed = (error: { readonly code?: string | undefined; readonly message: string }): SnapshotFailed => {
+const failed = (error: Problem): SnapshotFailed => {
   const code = error.code ?? ""
+  const detail = `Unable to create initial snapshot: ${error.message}`
   if (code === "55P03") {
     return new SnapshotFailed({ reason: "lock_timeout", detail: "Snapshot timed out while waiting for a table lock" })
   }
   if (code === "57014") return tookTooLong
-  if (schemaCodes.has(code)) {
-    return new SnapshotFailed({
-      reason: "schema_changed",
-      detail: `Unable to create initial snapshot: ${error.message}`
-    })
-  }
-  // 42501: insufficient privilege; class 22: the where clause fails on a row.
-  if (code === "42501" || code.startsWith("22")) {
-    return new SnapshotFailed({ reason: "refused", detail: `Unable to create initial snapshot: ${error.message}` })
-  }
   if (!sqlState.test(code) || /^(08|28|3D|53|57P)/.test(code)) return noConnection
+  // Insufficient privilege.
+  if (code === "42501" || isOfClause(code, error)) return new SnapshotFailed({ reason: "refused", detail })
+  if (schemaCodes.has(code)) return new SnapshotFailed({ reason: "schema_changed", detail })
   return new SnapshotFailed({ reason: "unknown", detail: `Unexpected error while creating snapshot: ${error.message}` })
 }
 

@@ -176,6 +176,8 @@ describe("failures", () => {
   it.scoped("are told apart, and leave the connection usable", () =>
     Effect.gen(function*() {
       const { pool, query } = yield* setup(`${create};
+        CREATE FUNCTION lost(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RETURN gone($1); END $$;
+        CREATE DOMAIN small AS int CHECK (VALUE < 3);
         CREATE FUNCTION fail(code text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN RAISE 'told you' USING ERRCODE = code; END $$`)
       const raising = (code: string) => failing(query, { ...items, where: `fail('${code}')` })
       const refused = "Unable to create initial snapshot: "
@@ -199,9 +201,19 @@ describe("failures", () => {
         reason: "connection",
         detail: "Database connection not available"
       })
-      assert.deepStrictEqual(yield* raising("P0001"), {
+      assert.deepStrictEqual(yield* raising("P0001"), { reason: "refused", detail: `${refused}told you` })
+      assert.deepStrictEqual(yield* raising("XX001"), {
         reason: "unknown",
         detail: "Unexpected error while creating snapshot: told you"
+      })
+      // Of a row, or of what the clause calls: asking again is of no use, and there is nothing to look up anew.
+      assert.deepStrictEqual(yield* failing(query, { ...items, where: "lost(id)" }), {
+        reason: "refused",
+        detail: `${refused}function gone(integer) does not exist`
+      })
+      assert.deepStrictEqual(yield* failing(query, { ...items, where: "id::small > 0" }), {
+        reason: "refused",
+        detail: `${refused}value for domain small violates check constraint "small_check"`
       })
       assert.strictEqual(pool.totalCount, 1)
       assert.strictEqual((yield* readAll(query, items)).length, 3)
