@@ -215,12 +215,18 @@ const snapshotEnd = (marks: PgSnapshot): Buffer =>
 
 const viewOf = (bytes: Buffer): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 
+/** Work buffers of encoders that have finished: there are many small snapshots, and large buffers are dear. */
+const spareWork: Array<Buffer> = []
+const MAX_SPARE_WORK = 16
+
 export const make = (projection: Projection, options: SnapshotEncoderOptions): SnapshotEncoder => {
   const { blockBytes, chunkBytes } = options
   /**
    * The open block, and behind it room for what runs over. Blocks are copied out of it, so this one stays in the cache.
    */
-  const work = Buffer.allocUnsafeSlow(blockBytes + SPILL_BYTES)
+  const workBytes = blockBytes + SPILL_BYTES
+  const spareOne = spareWork[spareWork.length - 1]?.length === workBytes ? spareWork.pop() : undefined
+  const work = spareOne ?? Buffer.allocUnsafeSlow(workBytes)
   const workView = viewOf(work)
   /** For a row that might not fit behind the open block. */
   let large = empty
@@ -299,6 +305,8 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
   const finish = (marks: PgSnapshot) => {
     append(snapshotEnd(marks))
     flush()
+    // Its blocks are copies: nothing is read from it or written to it any more.
+    if (spareWork.length < MAX_SPARE_WORK) spareWork.push(work)
   }
 
   const take = () => {

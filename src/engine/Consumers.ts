@@ -40,6 +40,11 @@ export interface Consumers {
   readonly stop: (entry: ShapeEntry) => Effect.Effect<void>
   /** Ends the consumers that have had nothing to do since `before` (Clock milliseconds). Returns how many. */
   readonly endIdle: (before: number) => Effect.Effect<number>
+  /**
+   * Ends the shape's consumer, without waiting for that, if it has nothing to do. What it holds is many times what the
+   * shape does.
+   */
+  readonly unsafeEndIdle: (entry: ShapeEntry) => void
   /** Number of running consumers. */
   readonly active: () => number
 }
@@ -178,6 +183,13 @@ export const make = Effect.fnUntraced(function*(
         return current ? Effect.asVoid(end(current)) : Effect.void
       }),
     endIdle,
+    unsafeEndIdle: (entry) => {
+      const current = running.get(entry.handle)
+      if (!current?.fiber || current.ending || !current.consumer?.isIdle()) return
+      // In this turn: nobody offers work to one that has been found idle.
+      current.ending = current.told = true
+      current.fiber.unsafeInterruptAsFork(FiberId.none)
+    },
     active: () => running.size
   }
 })

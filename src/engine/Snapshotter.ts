@@ -170,6 +170,8 @@ const registerAndTake = Effect.fnUntraced(function*(entry: ShapeEntry, context: 
   const registered = yield* register(entry, context)
   if (!registered) return
   while (!(yield* Effect.scoped(attempt(entry, registered, context)))) yield* Effect.sleep(RETAKE)
+  // Many shapes are made and never change.
+  context.consumers.unsafeEndIdle(entry)
 })
 
 /**
