@@ -5,11 +5,12 @@
 import { assert, describe, it } from "@effect/vitest"
 import { Effect, Either } from "effect"
 import { isDeepStrictEqual } from "node:util"
-import type { Clause } from "../../src/domain/Expression.ts"
+import type { Clause, Expression } from "../../src/domain/Expression.ts"
 import { quoteLiteral } from "../../src/domain/Identifier.ts"
 import { DISPLAY_SETTINGS } from "../../src/source/Database.ts"
 import { analyse } from "../../src/where/Analyse.ts"
 import { type Ask, resolve } from "../../src/where/Clause.ts"
+import { operands } from "../../src/where/ExpressionType.ts"
 import * as Grammar from "../../src/where/Grammar.ts"
 import { printExpression } from "../../src/where/Print.ts"
 import { makeDatabase, type Queryable, type QueryError } from "../support/Postgres.ts"
@@ -65,13 +66,34 @@ const selected = (db: Queryable, condition: string) =>
     Effect.either
   )
 
-/** Operators, functions and collations of a condition, as Postgres has understood it. */
-const choices = (db: Queryable, condition: string) =>
+/** A condition as Postgres has understood it. */
+const treeOf = (db: Queryable, condition: string) =>
   Effect.gen(function*() {
     yield* db.exec(`CREATE OR REPLACE VIEW understood AS SELECT 1 AS one FROM t WHERE ${condition}`)
     const [row] = yield* db.query("SELECT ev_action AS tree FROM pg_rewrite WHERE ev_class = 'understood'::regclass")
-    return [...row!.tree!.matchAll(/:(?:opno|funcid|inputcollid) \d+/g)].map(([choice]) => choice).join(" ")
+    return row!.tree!
   })
+
+/** Operators, functions and collations. */
+const choices = (db: Queryable, condition: string) =>
+  Effect.map(
+    treeOf(db, condition),
+    (tree) => [...tree.matchAll(/:(?:opno|funcid|inputcollid) \d+/g)].map(([choice]) => choice).join(" ")
+  )
+
+/** Oids of the collations that functions work under, from the outside to the inside; conversions have none. */
+const theirCollations = (tree: string): ReadonlyArray<number> =>
+  [...tree.matchAll(/\{(\w+) [^{}]*?:inputcollid (\d+)/g)]
+    .filter(([node]) => !/^\{FUNCEXPR .*:funcformat [12] /.test(node))
+    .map(([, , collation]) => Number(collation))
+
+const ourCollations = (expression: Expression): ReadonlyArray<number> => {
+  const { _tag } = expression
+  const works = _tag === "Call" || _tag === "ArrayComparison" || _tag === "Distinct" || _tag === "NullIf" ||
+    (_tag === "Choice" && expression.kind !== "COALESCE")
+  const below = operands(expression).flatMap(ourCollations)
+  return works ? [expression.collation?.oid ?? 0, ...below] : below
+}
 
 const shorten = (sql: string | undefined): string => (sql ?? "nothing").replaceAll("\"pg_catalog\".", "")
 
@@ -119,6 +141,20 @@ describe("accepted clauses", () => {
         const ours = yield* choices(db, printExpression(expression))
         const theirs = yield* choices(db, inlined(one))
         if (ours !== theirs) wrong.push(`${one[0]}\n${printExpression(expression)}\n  ${ours}\n  ${theirs}`)
+      }
+      assert.deepStrictEqual(wrong, [])
+    }))
+
+  it.scopedLive("work under the collations that Postgres derives", () =>
+    Effect.gen(function*() {
+      const { analysed, db } = yield* withTable
+      const wrong: Array<string> = []
+      for (const one of ACCEPTED) {
+        const found = yield* analysed(one)
+        if (Either.isLeft(found)) assert.fail(`${one[0]}: ${found.left}`)
+        const ours = ourCollations(found.right).join(" ")
+        const theirs = theirCollations(yield* treeOf(db, printExpression(found.right))).join(" ")
+        if (ours !== theirs) wrong.push(`${one[0]}: ${ours}, to Postgres ${theirs}`)
       }
       assert.deepStrictEqual(wrong, [])
     }))

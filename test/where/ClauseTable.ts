@@ -171,6 +171,19 @@ l = 'a'
 l < title
 title < 'b'
 c = title
+title < c
+title || ic = 'a'
+lower(v || c) > title
+CASE WHEN done THEN title ELSE c END < 'b'
+coalesce(title, c) < v
+(title || c) = ANY(ARRAY[title, 'a'])
+title IS DISTINCT FROM c
+nullif(title, c) < 'b'
+greatest('b', ic) = title
+tags[1] < c
+id::text < c
+c::varchar < title
+(title, v) > (c, ic)
 c < 'b'
 title < 'b' COLLATE "C"
 title COLLATE "C" < 'b'
@@ -393,7 +406,6 @@ concat(VARIADIC tags) = 'a'
 concat_ws(',', title, id) = 'a'
 num_nulls(id, title) = 0
 num_nonnulls(VARIADIC nums) = 0
-make_interval(days => s) = iv
 length(title) > 3
 length(code) = 1
 lower(v) = 'x'
@@ -448,6 +460,7 @@ id = 1 + 1
 id = + 5
 id + 1 = 1 + id
 1 < 2 AND done
+make_interval(days => s) = iv
 lower(VARIADIC title) = 'a'
 `)
 
