@@ -43,6 +43,10 @@ INSERT INTO t VALUES
 /** With values of parameters after the clause. */
 export type ClauseCase = readonly [clause: string, ...params: ReadonlyArray<string | null>]
 
+/** Whether a server of this version knows all that the clause is written with. */
+export const isWritable = (version: number, clause: string): boolean =>
+  version >= 170_000 || !/0x|_000|JSON/.test(clause)
+
 const lines = (text: string): ReadonlyArray<ClauseCase> =>
   text.trim().split("\n").map((line): ClauseCase => {
     const [clause = "", ...params] = line.split(" ## ")
