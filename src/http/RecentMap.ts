@@ -19,12 +19,12 @@ export class RecentMap<A> {
   get(key: string, make: (key: string) => A): A {
     const hit = this.young.get(key)
     if (hit !== undefined) return hit
+    const value = this.old.get(key) ?? make(key)
     if (this.young.size >= this.limit || this.chars >= this.limitChars) {
       this.old = this.young
       this.young = new Map()
       this.chars = 0
     }
-    const value = this.old.get(key) ?? make(key)
     this.young.set(key, value)
     this.chars += key.length
     return value
