@@ -6,6 +6,7 @@ import { Effect, Either } from "effect"
 import type { Clause, Constant, Expression } from "../domain/Expression.ts"
 import { analyse, type Analysed, messageAt } from "./Analyse.ts"
 import type { ClauseContext } from "./Analysis.ts"
+import { commute } from "./Commute.ts"
 import { columnsOf } from "./ExpressionType.ts"
 import { constantParts, foldEvident, replaceParts, unreadWithin, valueOf } from "./Fold.ts"
 import * as Grammar from "./Grammar.ts"
@@ -134,8 +135,8 @@ export const resolve = Effect.fnUntraced(function*<E>(context: ResolveContext, a
   const analysed = yield* analyse(context, node)
   const { expression, failing } = yield* fold(context, analysed, ask)
   if (isConstant(expression, "t")) return undefined
-  const clause = toClause(expression)
-  const template = `${context.scope} ${failing ? clause.sql : printTemplate(expression)}`
+  const clause = toClause(commute(context.sql, expression))
+  const template = `${context.scope} ${failing ? clause.sql : printTemplate(clause.expression)}`
   if (!isAccepted(template)) {
     const answer = yield* ask.check(clause.sql)
     if (Either.isLeft(answer)) return yield* Effect.fail(answer.left)
