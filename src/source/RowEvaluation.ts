@@ -136,7 +136,7 @@ const widthOf = ({ expressions: [from, to] }: Block): number => to - from
 const select = (pieces: Pieces, { expressions }: Block, rows: ReadonlyArray<string>): string =>
   `SELECT ${[pieces.ordinal, ...pieces.expressions.slice(...expressions)].join(", ")} FROM (VALUES ${
     rows.join(", ")
-  }) ${pieces.alias}`
+  } OFFSET 0) ${pieces.alias}`
 
 const rowsOf = (pieces: Pieces, { rows: [from, to] }: Block): Array<string> =>
   Array.from({ length: to - from }, (_, i) => pieces.row(from + i, i === 0))

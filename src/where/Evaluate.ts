@@ -77,9 +77,8 @@ const strictCall = (closure: Closure, [a, b, c, d]: Evaluates): Evaluate => {
   if (c === undefined) {
     return (row) => {
       const x = a(row)
-      if (x === null) return null
       const y = b(row)
-      return y === null ? null : closure(x, y, null, null)
+      return x === null || y === null ? null : closure(x, y, null, null)
     }
   }
   return (row) => {
@@ -182,8 +181,7 @@ const membership = (
 const arrayComparison = (comparison: ArrayComparison, slots: Slots): Evaluate | undefined => {
   const { collation, fn, left, quantifier, right } = comparison
   const list = constantOf(right)
-  if (list === null) return NONE
-  if (typeof list === "object" && list._tag === "Array") {
+  if (list !== null && typeof list === "object" && list._tag === "Array") {
     const known = membership(comparison, list.elements, slots)
     if (known !== undefined) return known
   }
@@ -196,11 +194,11 @@ const arrayComparison = (comparison: ArrayComparison, slots: Slots): Evaluate | 
   const [value, array] = evaluates
   const decisive = quantifier === "ANY"
   return (row) => {
+    const x = value!(row)
     const set = array!(row)
     if (set === null) return null
     if (typeof set !== "object" || set._tag !== "Array") return unsure()
     if (set.elements.length === 0) return !decisive
-    const x = value!(row)
     if (x === null) return null
     let result: Value = !decisive
     for (const member of set.elements) {

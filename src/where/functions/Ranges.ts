@@ -28,6 +28,17 @@ const ordered = (place: 0 | 1, make: (order: Order) => Closure): Builtin => ({ a
   return order && make(order)
 }
 
+/**
+ * Postgres 17 and later replace an element's test against a constant range that is empty, or has no bounds, by false or
+ * true, NULL elements included: only Postgres knows whether it does.
+ */
+const unlessTrivial = (place: 0 | 1, builtin: Builtin): Builtin => (site) => {
+  const range = site.constants[place] as Range | null | undefined
+  const trivial = range !== undefined && range !== null &&
+    (range.empty || (range.lower === null && range.upper === null))
+  return trivial ? undefined : builtin(site)
+}
+
 /** Of the range types themselves, for functions that compare nothing. */
 const known = (closure: Closure): Builtin => ordered(0, () => closure)
 
@@ -217,8 +228,8 @@ export const rangeFunctions: Builtins = {
   range_after: inverse(isBefore),
   range_overleft: relation(isOverleft),
   range_overright: relation(isOverright),
-  range_contains_elem: ordered(0, (order) => (a, b) => containsElement(a as Range, b, order)),
-  elem_contained_by_range: ordered(1, (order) => (a, b) => containsElement(b as Range, a, order)),
+  range_contains_elem: unlessTrivial(0, ordered(0, (order) => (a, b) => containsElement(a as Range, b, order))),
+  elem_contained_by_range: unlessTrivial(1, ordered(1, (order) => (a, b) => containsElement(b as Range, a, order))),
   range_lower: known((a) => (a as Range).lower),
   range_upper: known((a) => (a as Range).upper),
   range_empty: known((a) => (a as Range).empty),
