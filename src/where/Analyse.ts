@@ -15,7 +15,7 @@ import type {
   NullTest,
   SQLValueFunction
 } from "libpg-query"
-import type { Expression } from "../domain/Expression.ts"
+import type { Choice, Expression } from "../domain/Expression.ts"
 import { analyseSubscripts, arrayOf } from "./AnalyseArrays.ts"
 import { analyseCall } from "./AnalyseCalls.ts"
 import { analyseOperator } from "./AnalyseOperators.ts"
@@ -108,7 +108,9 @@ const choice = (
   const nodes = expr.args ?? []
   const args = nodes.map((node) => analysis.analyse(node))
   const type = commonTypeOf(analysis, args, kind, expr.location)
-  return { _tag: "Choice", kind, args: toCommonType(analysis, args, type, kind, expr.location), type }
+  const chosen: Choice = { _tag: "Choice", kind, args: toCommonType(analysis, args, type, kind, expr.location), type }
+  analysis.places.set(chosen, expr.location)
+  return chosen
 }
 
 // --- What has no form of its own ---
@@ -169,6 +171,7 @@ const start = (context: ClauseContext): Analysis => {
     ...context,
     written: new Map(),
     unread: new Map(),
+    places: new Map(),
     paramTypes: new Map(),
     copied: 0,
     analyse: (node) => {
@@ -208,11 +211,15 @@ export const analyse = (context: ClauseContext, node: Node): Either.Either<Analy
   const analysis = start(context)
   try {
     const { unread } = analysis
-    const expression = deriveCollations(analysis.sql, condition(analysis, node), (before, after) => {
-      const literal = unread.get(before)
-      if (literal === undefined) return
-      unread.delete(before)
-      unread.set(after, literal)
+    const expression = deriveCollations(condition(analysis, node), {
+      sql: analysis.sql,
+      placeOf: (call) => analysis.places.get(call),
+      replaced: (before, after) => {
+        const literal = unread.get(before)
+        if (literal === undefined) return
+        unread.delete(before)
+        unread.set(after, literal)
+      }
     })
     return Either.right({ expression, unread })
   } catch (cause) {

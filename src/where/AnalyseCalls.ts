@@ -2,7 +2,7 @@
  * Calls of functions by name.
  */
 import type { FuncCall, Node } from "libpg-query"
-import type { Expression } from "../domain/Expression.ts"
+import type { Call, Expression } from "../domain/Expression.ts"
 import { quote } from "../domain/Identifier.ts"
 import type { SqlFunction, SqlType } from "../domain/SqlCatalog.ts"
 import { type Analysis, type Place, refuse, words } from "./Analysis.ts"
@@ -102,13 +102,15 @@ const makeCall = (
   const ordered = places === undefined ? coerced : inOrder(coerced, places)
   if (ordered === undefined) return namedCall(fn, coerced, places ?? [], type)
   const all = packed(analysis, ordered, { fn, variadic })
-  return {
+  const call: Call = {
     _tag: "Call",
     fn: fn.ref,
     args: all,
     ...((array || all !== ordered) && { variadic: true }),
     type
   }
+  analysis.places.set(call, place)
+  return call
 }
 
 const requirePlain = (call: FuncCall): void => {

@@ -2,7 +2,7 @@
  * Operators, and the constructs that are made of them: `IN`, `BETWEEN`, `LIKE`, `IS DISTINCT FROM`, `ANY` and the rest.
  */
 import type { A_Expr, Node } from "libpg-query"
-import type { Expression } from "../domain/Expression.ts"
+import type { Distinct, Expression } from "../domain/Expression.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
 import { compareRows, isRow, pairs } from "./AnalyseRows.ts"
 import { type Analysis, copies, type Place, refuse, words } from "./Analysis.ts"
@@ -98,7 +98,9 @@ const distinctPair = (
   place: Place
 ): Expression => {
   const { args, fn, operator } = compare(analysis, path, left, right, place, "IS DISTINCT FROM")
-  return { _tag: "Distinct", fn, operator, args, type: typeByOid(analysis.sql, Oid.BOOL) }
+  const comparison: Distinct = { _tag: "Distinct", fn, operator, args, type: typeByOid(analysis.sql, Oid.BOOL) }
+  analysis.places.set(comparison, place)
+  return comparison
 }
 
 const distinctFromNull = (analysis: Analysis, arg: Expression, place: Place): Expression => {
@@ -127,7 +129,9 @@ const distinct = (analysis: Analysis, expr: A_Expr): Expression => {
 const nullIf = (analysis: Analysis, expr: A_Expr): Expression => {
   const [left, right] = [analysis.analyse(expr.lexpr), analysis.analyse(expr.rexpr)]
   const { args, fn, operator } = compare(analysis, words(expr.name), left, right, expr.location, "NULLIF")
-  return { _tag: "NullIf", fn, operator, args, type: typeOf(args[0]) }
+  const comparison: Distinct = { _tag: "NullIf", fn, operator, args, type: typeOf(args[0]) }
+  analysis.places.set(comparison, expr.location)
+  return comparison
 }
 
 // --- All of them ---

@@ -63,7 +63,7 @@ export const compareRows = (
   if (!isOrdering(name) || comparisons.some(({ operator }) => operator.schema !== "pg_catalog")) {
     return refuse(place, `could not determine interpretation of row comparison operator ${name}`)
   }
-  return {
+  const comparison: RowComparison = {
     _tag: "RowComparison",
     operator: name,
     left: comparisons.map(({ args }) => args[0]),
@@ -71,6 +71,8 @@ export const compareRows = (
     fns: comparisons.map(({ fn }) => fn),
     collations: comparisons.map(() => null)
   }
+  analysis.places.set(comparison, place)
+  return comparison
 }
 
 const isComposite = (expression: Expression): boolean => {

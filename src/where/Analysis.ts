@@ -27,11 +27,19 @@ export interface Written {
   readonly param?: number
 }
 
+/** Whatever calls a function that may look at a collation. */
+export type FunctionCall = Extract<
+  Expression,
+  { readonly _tag: "Call" | "ArrayComparison" | "Distinct" | "NullIf" | "Choice" | "RowComparison" }
+>
+
 export interface Analysis extends ClauseContext {
   /** Literals of type `unknown`. */
   readonly written: Map<Constant, Written>
   /** Typed literals in the form in which they were written, which may be none of the type. */
   readonly unread: Map<Expression, Unread>
+  /** Where operators and functions are written. */
+  readonly places: Map<FunctionCall, Place>
   /** The type of a parameter's first use. */
   readonly paramTypes: Map<number, SqlType>
   /** Types an expression. */

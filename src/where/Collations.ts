@@ -4,7 +4,7 @@
  */
 import type { Expression, RowComparison, Subscript } from "../domain/Expression.ts"
 import type { Collation, SqlCatalog, SqlType } from "../domain/SqlCatalog.ts"
-import { refuse } from "./Analysis.ts"
+import { type FunctionCall, type Place, refuse } from "./Analysis.ts"
 import { operands, typeOf } from "./ExpressionType.ts"
 
 /** What an expression brings along. The higher strength wins; of strength 2 there is no collation, but a conflict. */
@@ -31,6 +31,32 @@ const merge = (a: State, b: State): State => {
   return b.collation?.oid === DEFAULT_OID ? a : CONFLICT
 }
 
+/** Comparisons of texts, in all the ways that there are. */
+const sensitiveOperators: ReadonlySet<string> = new Set(
+  ["=", "<>", "<", "<=", ">", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~", "~*", "!~*", "^@"]
+)
+const sensitiveFunctions: ReadonlySet<string> = new Set(
+  ["lower", "upper", "initcap", "position", "strpos", "replace", "split_part", "starts_with", "like", "notlike"]
+)
+
+/** Whether it fails for every row when no collation can be told. */
+const isSensitive = (call: FunctionCall): boolean => {
+  if (call._tag === "Choice") return call.kind !== "COALESCE"
+  if (call._tag === "RowComparison") return true
+  if (call.operator !== undefined) {
+    return call.operator.schema === "pg_catalog" && sensitiveOperators.has(call.operator.name)
+  }
+  return call.fn.schema === "pg_catalog" && sensitiveFunctions.has(call.fn.name)
+}
+
+/** What the collations are derived with, and who is told of it. */
+export interface Derivation {
+  readonly sql: SqlCatalog
+  readonly placeOf: (call: FunctionCall) => Place
+  /** Told of every expression that another one stands for now. */
+  readonly replaced: (before: Expression, after: Expression) => void
+}
+
 interface Derived {
   readonly expression: Expression
   readonly state: State
@@ -45,14 +71,11 @@ const isPlain = (expression: Expression): boolean => {
   return operands(expression).every(isPlain)
 }
 
-/** The expression with its collations. `replaced` is told of every expression that another one stands for now. */
-export const deriveCollations = (
-  sql: SqlCatalog,
-  root: Expression,
-  replaced: (before: Expression, after: Expression) => void
-): Expression => isPlain(root) ? root : derivation(sql, replaced)(root).expression
+/** The expression with its collations. */
+export const deriveCollations = (root: Expression, context: Derivation): Expression =>
+  isPlain(root) ? root : derivation(context)(root).expression
 
-const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expression) => void) => {
+const derivation = ({ placeOf, replaced, sql }: Derivation) => {
   const ofType = (type: SqlType): Collation | undefined => sql.collations.get(type.collation)
 
   /** What an expression of a type brings along, given what its arguments do. */
@@ -76,7 +99,13 @@ const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expre
     })
     return [derived, state]
   }
-  const under = ({ collation }: State) => collation === undefined ? {} : { collation }
+  const under = (call: FunctionCall, { collation, strength }: State) => {
+    if (strength === CONFLICT.strength && isSensitive(call)) {
+      refuse(placeOf(call), "could not determine which collation to use for string comparison")
+    }
+    return collation === undefined ? {} : { collation }
+  }
+  const having = ({ collation }: State) => collation === undefined ? {} : { collation }
 
   const subscript = (one: Subscript): Subscript =>
     one._tag === "Index"
@@ -89,7 +118,7 @@ const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expre
       ...row,
       left: fields.map(([[left]]) => left!),
       right: fields.map(([[, right]]) => right!),
-      collations: fields.map(([, { collation }]) => collation ?? null)
+      collations: fields.map(([, state]) => under(row, state).collation ?? null)
     }
   }
 
@@ -103,7 +132,7 @@ const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expre
         ...expression,
         whens: conditions.map((condition, i) => ({ condition, result: results[i]! })),
         otherwise: last!,
-        ...under(state)
+        ...having(state)
       },
       state
     }
@@ -131,19 +160,22 @@ const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expre
       case "Call":
       case "Choice": {
         const [args, inputs] = all(expression.args)
-        return { expression: { ...expression, args, ...under(inputs) }, state: result(expression.type, inputs) }
+        return {
+          expression: { ...expression, args, ...under(expression, inputs) },
+          state: result(expression.type, inputs)
+        }
       }
       case "Distinct":
       case "NullIf": {
         const [[left, right], inputs] = all(expression.args)
         return {
-          expression: { ...expression, args: [left!, right!], ...under(inputs) },
+          expression: { ...expression, args: [left!, right!], ...under(expression, inputs) },
           state: result(expression.type, inputs)
         }
       }
       case "ArrayComparison": {
         const [[left, right], inputs] = all([expression.left, expression.right])
-        return { expression: { ...expression, left: left!, right: right!, ...under(inputs) }, state: NONE }
+        return { expression: { ...expression, left: left!, right: right!, ...under(expression, inputs) }, state: NONE }
       }
       case "And":
       case "Or":
@@ -157,13 +189,13 @@ const derivation = (sql: SqlCatalog, replaced: (before: Expression, after: Expre
       case "ArrayOf": {
         const [elements, inputs] = all(expression.elements)
         const state = result(expression.type, inputs)
-        return { expression: { ...expression, elements, ...under(state) }, state }
+        return { expression: { ...expression, elements, ...having(state) }, state }
       }
       case "Subscripted": {
         const { expression: arg, state: inputs } = visit(expression.arg)
         const state = result(expression.type, inputs)
         const subscripts = expression.subscripts.map(subscript)
-        return { expression: { ...expression, arg, subscripts, ...under(state) }, state }
+        return { expression: { ...expression, arg, subscripts, ...having(state) }, state }
       }
       case "RowComparison":
         return { expression: rowComparison(expression), state: NONE }

@@ -55,13 +55,15 @@ export const operate = (
     coerce(analysis, operand, typeByOid(analysis.sql, found.signature.args[i]!), "implicit", place)
   )
   check(found, args, place)
-  return {
+  const call: Call = {
     _tag: "Call",
     fn: found.fn.ref,
     operator: { schema: found.operator.schema, name: found.operator.name },
     args,
     type: typeByOid(analysis.sql, found.signature.result)
   }
+  analysis.places.set(call, place)
+  return call
 }
 
 /** A comparison that some other construct is made of. */
@@ -85,7 +87,9 @@ export const compare = (
   if (call.type.oid !== Oid.BOOL || a === undefined || b === undefined || call.operator === undefined) {
     return refuse(place, `${construct} requires operator that returns bool`)
   }
-  return { ...call, operator: call.operator, args: [a, b] }
+  const comparison = { ...call, operator: call.operator, args: [a, b] as const }
+  analysis.places.set(comparison, place)
+  return comparison
 }
 
 /** `left operator ANY (array)`, or `ALL`. */
@@ -116,7 +120,7 @@ export const compareArray = (
     explicit: false,
     operator: found.operator.name
   })
-  return {
+  const comparison: ArrayComparison = {
     _tag: "ArrayComparison",
     quantifier,
     fn: found.fn.ref,
@@ -124,4 +128,6 @@ export const compareArray = (
     left: arg,
     right: coerced
   }
+  analysis.places.set(comparison, place)
+  return comparison
 }

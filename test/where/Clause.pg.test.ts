@@ -80,7 +80,7 @@ describe("questions to the database", () => {
         Either.getOrThrow(found)!.sql.replaceAll("\"pg_catalog\".", "").replaceAll("pg_catalog.", ""),
         "(\"id\" OPERATOR(=) '2'::\"int4\") AND (\"born\" OPERATOR(>) '2024-01-01 00:00:00'::\"timestamp\") AND "
           + "(\"born\" OPERATOR(=) ANY ('{\"2024-01-01 00:00:00\",\"2024-01-02 00:00:00\"}'::\"_timestamp\")) AND "
-          + "('a'::\"text\" OPERATOR(=) \"title\")"
+          + "(\"title\" OPERATOR(=) 'a'::\"text\")"
       )
     }))
 

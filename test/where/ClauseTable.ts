@@ -411,6 +411,7 @@ concat_ws(',', title, id) = 'a'
 num_nulls(id, title) = 0
 num_nonnulls(VARIADIC nums) = 0
 length(title) > 3
+length(c || ic) = 2
 length(code) = 1
 lower(v) = 'x'
 upper(code) = 'x'
@@ -558,6 +559,18 @@ export const REFUSED: ReadonlyArray<
     "title COLLATE \"C\" < c COLLATE \"POSIX\"",
     "At location 0: collation mismatch between explicit collations \"C\" and \"POSIX\""
   ],
+  ["+c < ic", "At location 2: could not determine which collation to use for string comparison"],
+  [
+    "+id = 1 AND c = ANY(ARRAY[ic])",
+    "At location 13: could not determine which collation to use for string comparison"
+  ],
+  ["+(id, c) < (1, ic)", "At location 8: could not determine which collation to use for string comparison"],
+  [
+    "+upper(c || ic) = 'A' COLLATE \"C\"",
+    "At location 0: could not determine which collation to use for string comparison"
+  ],
+  ["+c IS DISTINCT FROM ic", "At location 2: could not determine which collation to use for string comparison"],
+  ["+greatest(c, ic) IS NULL", "At location 0: could not determine which collation to use for string comparison"],
   ["id[1] = 1", "At location 0: cannot subscript type int4 because it does not support subscripting"],
   ["nums[title] = 1", "At location 5: array subscript must have type int4"],
   ["meta[1:2] = '1'", "At location 0: jsonb subscript does not support slices"],
