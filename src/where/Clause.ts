@@ -57,20 +57,31 @@ const accept = (template: string): void => {
  */
 export const forgetAccepted = (): void => accepted.clear()
 
+/** Longer values of expressions are not written in their place, in characters. */
+const MAX_FOLDED = 16_384
+/** How long all values together may be: a literal may be longer as it is printed, such as `1e1000`. */
+const MAX_TEXTS = 1_000_000
+
 const noParts: ReadonlyMap<Expression, Constant> = new Map()
 
 const evaluateAll = Effect.fnUntraced(function*<E>(
   { sql }: ResolveContext,
   parts: ReadonlyArray<Expression>,
+  unread: Analysed["unread"],
   ask: Ask<E>
 ) {
   if (parts.length === 0) return noParts
   const answers = yield* ask.evaluate(parts.map(printExpression))
   const values = new Map<Expression, Constant>()
+  let total = 0
   for (const [i, part] of parts.entries()) {
     const value = valueOf(sql, part, answers[i] ?? Either.left("no answer"))
-    if (value !== undefined) values.set(part, value)
+    if (value === undefined) continue
+    const length = value.text?.length ?? 0
+    total += length
+    if (length <= MAX_FOLDED || unread.has(part)) values.set(part, value)
   }
+  if (total > MAX_TEXTS) return yield* Effect.fail("the clause's constants are too large")
   return values
 })
 
@@ -105,11 +116,12 @@ const fold = Effect.fnUntraced(function*<E>(context: ResolveContext, analysed: A
     const within = unreadWithin(parts, unread)
     const others = [...unread.keys()].filter((literal) => !within.has(literal))
     if (parts.length + others.length === 0) return { expression, failing: failures.size > 0 } satisfies Folded
-    const values = yield* evaluateAll(context, [...parts, ...others], ask)
+    const values = yield* evaluateAll(context, [...parts, ...others], unread, ask)
     const failed = new Set(parts.filter((part) => !values.has(part)))
     // What failed may be a literal. Anything else is left to Postgres, which may never come to compute it.
     const literals = unreadWithin(failed, unread)
-    const texts = yield* evaluateAll(context, [...literals].filter((literal) => !failed.has(literal)), ask)
+    const single = [...literals].filter((literal) => !failed.has(literal))
+    const texts = yield* evaluateAll(context, single, unread, ask)
     yield* refuseUnread(context, analysed, new Set([...literals, ...others]), new Map([...values, ...texts]))
     for (const part of failed) failures.add(printExpression(replaceParts(part, texts)))
     unread = nothingUnread

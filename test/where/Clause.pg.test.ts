@@ -95,6 +95,18 @@ describe("questions to the database", () => {
       assert.strictEqual(asked.checked.at(-1), untaken!.sql)
     }))
 
+  it.scopedLive("long values are not written into the clause", () =>
+    Effect.gen(function*() {
+      const { read } = yield* withTable
+      const found = Either.getOrThrow(yield* read("title = repeat('x', 100000)"))
+      assert.include(found!.sql, "repeat")
+      assert.isBelow(found!.sql.length, 200)
+      const numbers = Array.from({ length: 20 }, (_, i) => `price = '${i + 1}e1000'`).join(" OR ")
+      assert(Either.isRight(yield* read(numbers)))
+      const more = Array.from({ length: 20 }, (_, i) => `price = '${i + 1}e100000'`).join(" OR ")
+      assert.deepStrictEqual(yield* read(more), Either.left("the clause's constants are too large"))
+    }))
+
   it.scopedLive("what Postgres refuses at last is refused in its words", () =>
     Effect.gen(function*() {
       const { read } = yield* withTable
