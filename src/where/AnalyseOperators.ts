@@ -68,7 +68,9 @@ const inList = (analysis: Analysis, path: OperatorName, left: Expression, list: 
 const between = (analysis: Analysis, kind: string, left: Expression, list: Node, place: Place): Expression => {
   const [low, high] = ("List" in list ? list.List.items ?? [] : []).map((item) => analysis.analyse(item))
   if (low === undefined || high === undefined) return refuse(place, "BETWEEN needs two bounds")
-  for (const arg of [left, low, high]) copies(analysis, arg, 3, place)
+  const symmetric = kind.endsWith("_SYM")
+  copies(analysis, left, symmetric ? 3 : 1, place)
+  if (symmetric) { for (const bound of [low, high]) copies(analysis, bound, 1, place) }
   const test = (name: string, bound: Expression) =>
     coerceToBoolean(analysis, compareAny(analysis, [name], left, bound, place), "BETWEEN", place)
   const inside = (a: Expression, b: Expression) => and([test(">=", a), test("<=", b)])
