@@ -293,6 +293,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       entry.stale = false
     }
     yield* awaitRemovals
+    // Removed meanwhile: whoever reads it would be told that it is gone, and to ask for it again.
+    if (entry.snapshot._tag === "Failed") return yield* entry.snapshot.error
     requests.set(request, entry)
     return entry
   })

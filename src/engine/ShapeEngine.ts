@@ -67,11 +67,12 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   readonly awaitActive: Effect.Effect<void>
   /**
    * The shape of a request: the one that is kept, or a new one. Concurrent requests for the same shape get the same.
-   * Does not wait for the snapshot (`read` does). The same request object is answered without asking the catalog again.
+   * Does not wait for the snapshot (`read` does), and fails with what it failed with if that was soon enough. The same
+   * request object is answered without asking the catalog again.
    */
   readonly resolve: (
     request: ShapeRequest
-  ) => Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | StorageError>
+  ) => Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | SnapshotFailed | StorageError>
   /** Whether `handle` names a kept shape: cheap, asks nobody. */
   readonly exists: (handle: string) => boolean
   /**

@@ -3,7 +3,7 @@
  * rest is logged.
  */
 import { type Context, Effect } from "effect"
-import type { DatabaseUnavailable, InvalidRequest } from "../domain/Errors.ts"
+import type { DatabaseUnavailable, InvalidRequest, SnapshotFailed } from "../domain/Errors.ts"
 import type { ShapeEngine, ShapeInfo } from "../engine/ShapeEngine.ts"
 import type * as LogFrame from "./LogFrame.ts"
 import type { ShapeParams } from "./ShapeParams.ts"
@@ -35,12 +35,22 @@ const aboutQueryable = ({ columns, ...others }: InvalidRequest["errors"]): Inval
 
 /** The response to a request that failed. */
 export const make = (engine: Context.Tag.Service<ShapeEngine>, replies: Replies) => {
+  /** What readers are told of a snapshot that failed, unless the shape is to be asked for anew. */
+  const snapshotFailed = (request: HttpRequest, error: SnapshotFailed): ShapeResponse =>
+    error.reason === "unknown"
+      ? replies.error(request, 500, { message: error.detail })
+      : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
+
   /** 409 with the handle of the shape that took the place of the one that is gone, where there is one. */
   const refetch = ({ params, request, shape }: Exchange): Effect.Effect<ShapeResponse> =>
     params === undefined ? Effect.succeed(replies.mustRefetch(request, undefined)) : Effect.match(
       engine.resolve(params.definition),
       {
-        onFailure: () => replies.mustRefetch(request, undefined),
+        onFailure: (error) =>
+          // There is none to name, and may be none for long.
+          error._tag === "SnapshotFailed" && error.reason !== "schema_changed"
+            ? snapshotFailed(request, error)
+            : replies.mustRefetch(request, undefined),
         onSuccess: ({ handle }) => replies.mustRefetch(request, handle === shape?.handle ? undefined : handle)
       }
     )
@@ -64,11 +74,7 @@ export const make = (engine: Context.Tag.Service<ShapeEngine>, replies: Replies)
         return refetch(exchange)
       case "SnapshotFailed":
         if (error.reason === "schema_changed") return refetch(exchange)
-        return Effect.succeed(
-          error.reason === "unknown"
-            ? replies.error(request, 500, { message: error.detail })
-            : replies.unavailable(request, error.detail, 10, KNOWN_ERROR)
-        )
+        return Effect.succeed(snapshotFailed(request, error))
       case "StorageError":
         return shape === undefined
           ? Effect.as(

@@ -133,28 +133,28 @@ interface Block {
 const heightOf = ({ rows: [from, to] }: Block): number => to - from
 const widthOf = ({ expressions: [from, to] }: Block): number => to - from
 
+/**
+ * A single row would be taken for constants, which the planner puts into the expressions, and what becomes of an
+ * expression of constants is not always what it is for a row: hence two of them.
+ */
 const select = (pieces: Pieces, { expressions }: Block, rows: ReadonlyArray<string>): string =>
   `SELECT ${[pieces.ordinal, ...pieces.expressions.slice(...expressions)].join(", ")} FROM (VALUES ${
-    rows.join(", ")
-  } OFFSET 0) ${pieces.alias}`
+    (rows.length === 1 ? [...rows, ...rows] : rows).join(", ")
+  }) ${pieces.alias}`
 
 const rowsOf = (pieces: Pieces, { rows: [from, to] }: Block): Array<string> =>
   Array.from({ length: to - from }, (_, i) => pieces.row(from + i, i === 0))
 
 const statement = (pieces: Pieces, block: Block): string => select(pieces, block, rowsOf(pieces, block))
 
-// A single row would be taken for constants, which the planner puts into the expressions: hence two of them.
-
 /** Reads the values of the rows and evaluates nothing. */
-const readOnly = (pieces: Pieces, block: Block): string => {
-  const rows = rowsOf(pieces, block)
-  return select(pieces, { ...block, expressions: [0, 0] }, rows.length === 1 ? [...rows, ...rows] : rows)
-}
+const readOnly = (pieces: Pieces, block: Block): string =>
+  select(pieces, { ...block, expressions: [0, 0] }, rowsOf(pieces, block))
 
 /** Looks up types and computes constants, for no row. */
 const planOnly = (pieces: Pieces, block: Block): string => {
   const [row] = rowsOf(pieces, { ...block, rows: [block.rows[0], block.rows[0] + 1] })
-  return `${select(pieces, block, [row!, row!])} LIMIT 0`
+  return `${select(pieces, block, [row!])} LIMIT 0`
 }
 
 /** The request in blocks that are not too large. */

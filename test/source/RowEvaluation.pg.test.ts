@@ -59,6 +59,28 @@ const hostile = [
 ]
 
 describe("RowEvaluation", () => {
+  it.scopedLive("says of a single row what it says of it among others, and what the table says", () =>
+    withRows(
+      "CREATE TABLE t (id int, n int); INSERT INTO t VALUES (0, NULL), (1, 5)",
+      ({ db, evaluate, type }) =>
+        Effect.gen(function*() {
+          const columns = [{ name: "n", type: type("int4") }]
+          // Since 17, Postgres takes the first two for what they are without looking at the element.
+          const expressions = [
+            "\"n\" <@ '(,)'::int4range",
+            "\"n\" <@ 'empty'::int4range",
+            "\"n\" <@ '[1,9)'::int4range"
+          ]
+          const rows = yield* db.query(
+            `SELECT ${expressions.map((sql, i) => `${sql} AS e${i}`).join()} FROM t ORDER BY id`
+          )
+          const table = rows.map((row) => Object.values(row).map((text) => text === null ? null : text === "t"))
+          const alone = yield* Effect.forEach([null, "5"], (n) => evaluate({ columns, rows: [[n]], expressions }))
+          assert.deepStrictEqual(alone.flat(), table)
+          assert.deepStrictEqual(yield* evaluate({ columns, rows: [[null], ["5"]], expressions }), table)
+        })
+    ))
+
   it.scopedLive("evaluates each expression for each row, in their order", () =>
     withRows("", ({ evaluate, type }) =>
       Effect.gen(function*() {
