@@ -221,18 +221,21 @@ export class Follower {
     const { signal } = this.stopping
     for (;;) {
       let problem: unknown
+      let millis = 30
       try {
         const response = await fetch(url, { signal: AbortSignal.any([signal, AbortSignal.timeout(45_000)]) })
         const body = await response.text()
         if (response.status < 500) return { response, body }
         problem = `${response.status} ${body}`
         if (response.status !== 503) throw new Violation(`${url}: ${problem}`)
+        // Not for want of the server: it will hardly be another answer at once.
+        if (response.headers.get("electric-internal-known-error") === "true") millis = 300
       } catch (error) {
         if (signal.aborted || error instanceof Violation) throw error
         problem = error
       }
       if (Date.now() > deadline) throw new Error(`${url} keeps failing: ${String(problem)}`)
-      await pause(30)
+      await pause(millis)
     }
   }
 

@@ -15,7 +15,7 @@ import {
 import { Effect, Exit, Scope } from "effect"
 import assert from "node:assert/strict"
 import { DISPLAY_SETTINGS } from "../../src/source/Database.ts"
-import { Follower, sorted, type Values } from "./Follower.ts"
+import { Follower, type FollowerOptions, sorted, type Values } from "./Follower.ts"
 import * as Postgres from "./Postgres.ts"
 import { ServerProcess } from "./ServerProcess.ts"
 
@@ -42,14 +42,18 @@ export interface Scenario {
   /** A further server, which has yet to be started. */
   readonly another: (options: ServerEnv) => Promise<ServerProcess>
   /** A strict follower of the raw protocol. */
-  readonly follow: (params: Readonly<Record<string, string>>, on?: ServerProcess) => Follower
+  readonly follow: (
+    params: Readonly<Record<string, string>>,
+    on?: ServerProcess,
+    options?: Pick<FollowerOptions, "patience">
+  ) => Follower
   /** The published client. */
   readonly client: (
     params: Readonly<Record<string, string>>,
     options?: Omit<Partial<ShapeStreamOptions<unknown>>, "params" | "url">
   ) => Client
   /** The rows of a statement, with the server's display settings. */
-  readonly select: (sql: string) => Promise<ReadonlyArray<Values>>
+  readonly select: (sql: string, params?: ReadonlyArray<string>) => Promise<ReadonlyArray<Values>>
   /** Waits until a follower that follows has the rows of the statement. */
   readonly followed: (follower: Follower, sql: string) => Promise<void>
   /** Fails unless the followed rows are those of the statement. */
@@ -202,13 +206,13 @@ const open = Effect.fnUntraced(function*(options: ScenarioOptions) {
   let reader: Sql | undefined
   let last: Promise<unknown> = Promise.resolve()
   /** One after another, as they share a session. */
-  const select = (sql: string): Promise<ReadonlyArray<Values>> => {
+  const select = (sql: string, params: ReadonlyArray<string> = []): Promise<ReadonlyArray<Values>> => {
     const rows = last.then(async () => {
       if (!reader) {
         reader = await session()
         await reader.exec(DISPLAY_SETTINGS)
       }
-      return reader.query(sql)
+      return reader.query(sql, params)
     })
     last = rows.catch(() => undefined)
     return rows
@@ -217,8 +221,8 @@ const open = Effect.fnUntraced(function*(options: ScenarioOptions) {
     db: { ...promises(database), url: database.url, name: database.name, urlOf: database.urlOf, session },
     server,
     another: make,
-    follow: (params, on = server) => {
-      const follower = new Follower({ url: on.url, params })
+    follow: (params, on = server, options) => {
+      const follower = new Follower({ url: on.url, params, ...options })
       ends.push(() => follower.stop().catch(() => undefined))
       return follower
     },
