@@ -331,23 +331,22 @@ export const acquire = Effect.fnUntraced(function*(
   )
 
   // --- Flush: acquired last, runs first ---
+  const flush = Effect.suspend(() => committer.flush).pipe(
+    // A finalizer can't be interrupted, nor what runs in it: without this the time limit would be waited past.
+    Effect.interruptible,
+    Effect.timeoutOption(context.flushMillis),
+    Effect.flatMap(Option.match({
+      onNone: () =>
+        Effect.logError("a shape's last entries could not be stored in time; Postgres will send them again"),
+      onSome: () => Effect.void
+    })),
+    Effect.annotateLogs({ module: "Consumer", shape: entry.handle })
+  )
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
       abort()
-      return entry.removed || (pendingBytes === 0 && !writer.hasPending && buffer.isStored())
-        ? Effect.void
-        : committer.flush
-    }).pipe(
-      // A finalizer can't be interrupted, nor what runs in it: without this the time limit would be waited past.
-      Effect.interruptible,
-      Effect.timeoutOption(context.flushMillis),
-      Effect.flatMap(Option.match({
-        onNone: () =>
-          Effect.logError("a shape's last entries could not be stored in time; Postgres will send them again"),
-        onSome: () => Effect.void
-      })),
-      Effect.annotateLogs({ module: "Consumer", shape: entry.handle })
-    )
+      return entry.removed || (pendingBytes === 0 && !writer.hasPending && buffer.isStored()) ? Effect.void : flush
+    })
   )
 
   // What has been taken up is carried through: interruption finds the consumer between two pieces of work.

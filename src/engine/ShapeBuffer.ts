@@ -116,14 +116,15 @@ const COMPACT_AFTER = 64
 export const make = (handle: string, end: LogOffset.LogOffset): ShapeBuffer => {
   let tail: Tail | undefined = { stored: end, end, blocks: [], from: 0, to: 0 }
   let array: Array<TailBlock> = []
-  const gone = Effect.fail(new BufferGone({ handle }))
-  const current = Effect.suspend(() => (tail ? Effect.succeed(tail) : gone))
+  // An error notes where it was made, which takes longer than making the buffer.
+  const gone = () => new BufferGone({ handle })
+  const current = Effect.suspend(() => (tail ? Effect.succeed(tail) : gone()))
   return {
     handle,
     tail: current,
     unsafeTail: () => tail,
     read: (after, upTo, maxBytes) =>
-      Effect.suspend(() => (tail ? Effect.succeed(readTail(tail, after, upTo, maxBytes)) : gone)),
+      Effect.suspend(() => (tail ? Effect.succeed(readTail(tail, after, upTo, maxBytes)) : gone())),
     unsafeAppend: (blocks, newEnd) => {
       if (!tail) return
       for (const block of blocks) array.push(block)

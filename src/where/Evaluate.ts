@@ -231,7 +231,7 @@ const or = (evaluates: Evaluates): Evaluate => (row) => {
 }
 
 const nullTest = ({ arg, negated }: NullTest, slots: Slots): Evaluate | undefined => {
-  if (typeOf(arg).kind === "c") return undefined
+  if (baseTypeOf(typeOf(arg)).kind === "c") return undefined
   if (arg._tag === "Column") {
     const slot = slots.of(arg.name, arg.type)
     return (row) => row.isNull(slot) !== negated
