@@ -119,8 +119,11 @@ const make = Effect.gen(function*() {
   const cutOff = (res: Http.ServerResponse, error: LogFrame.BodyError) =>
     Effect.zipRight(
       Effect.sync(() => res.destroy()),
+      // Only the last is the server's fault: the others are removed shapes and, mostly, rows that a clause fails for.
       error._tag === "ShapeGone"
         ? Effect.logDebug("a shape was removed while it was being sent", error)
+        : error._tag === "SnapshotFailed"
+        ? Effect.logWarning("a snapshot failed while it was being sent", error)
         : Effect.logError("a response could not be completed", error)
     )
 

@@ -218,6 +218,26 @@ scenario("a clause that fails for a row: the shape ends, and there is none until
   for (const { follower } of [...shapes, { follower: safe }]) await follower.stop()
 })
 
+scenario("a clause that fails for a row far back in a large table", {
+  setup: `
+    CREATE TABLE items (id int PRIMARY KEY, n int, body text);
+    INSERT INTO items SELECT i, 1 + i % 3, repeat(md5(i::text), 20) FROM generate_series(1, 12000) i;
+    INSERT INTO items VALUES (12001, 0, 'zero')`
+}, async ({ db, follow, followed, server }) => {
+  const shape = { table: "items", where: "6 / n > 2" }
+  // A body that was begun breaks off.
+  await assert.rejects(async () => {
+    const { body, status } = await settled(server.url, shape)
+    assert.equal(status, 503)
+    throw new Error(body)
+  }, /division by zero|terminated|other side closed/)
+  const follower = follow(shape).start()
+  await server.awaitLog(/the snapshot of public.items \(filtered\) failed: .*division by zero/)
+  await db.exec("DELETE FROM items WHERE n = 0")
+  await followed(follower, "SELECT * FROM items WHERE 6 / n > 2")
+  await follower.stop()
+})
+
 scenario("a function that is dropped while a shape needs it, and made again", {
   setup: `
     CREATE SCHEMA ext;
