@@ -61,6 +61,13 @@ export interface CommitterOptions {
 
 export const defaults: CommitterOptions = { groupMillis: 3, groupBytes: 1 << 20, idleMillis: 1000 }
 
+/**
+ * Each source costs a commit a write, however little it has pending: with many of them a commit waits longer, so that
+ * they have more. Nobody waits for it: readers have what is pending from memory.
+ */
+const SOURCES_PER_MILLI = 10
+const MAX_GROUP_MILLIS = 100
+
 const retryCommit = Schedule.exponential("50 millis", 2).pipe(Schedule.union(Schedule.spaced("2 seconds")))
 
 export const make = Effect.fnUntraced(function*(
@@ -84,6 +91,8 @@ export const make = Effect.fnUntraced(function*(
   let unfinished = false
   let committed = initial?.endLsn
   let listener: ((endLsn: Lsn.Lsn) => void) | undefined
+  /** How many sources the last commit had entries of. */
+  let sources = 0
   let inFlight: ReturnType<typeof cut> | undefined
 
   const hurry = () => {
@@ -106,6 +115,7 @@ export const make = Effect.fnUntraced(function*(
     opDones = []
     visible = Deferred.unsafeMake(fiberId)
     positionDirty = false
+    sources = dirty.size
     for (const source of dirty) {
       const taken = source.unsafeCut()
       if (!taken) continue
@@ -144,7 +154,10 @@ export const make = Effect.fnUntraced(function*(
     finish(taken)
   })
 
-  const awaitCompany = Effect.raceFirst(Effect.sleep(options.groupMillis), urgent.await)
+  const awaitCompany = Effect.suspend(() => {
+    const millis = Math.max(options.groupMillis, Math.min(sources / SOURCES_PER_MILLI, MAX_GROUP_MILLIS))
+    return Effect.raceFirst(Effect.sleep(millis), urgent.await)
+  })
 
   const flushDurable = Effect.gen(function*() {
     yield* flushWork.await

@@ -23,9 +23,9 @@ const CLOSE_BLOCK_AT = BLOCK_BYTES / 2
 
 /**
  * A stored block below this size is stored anew with what comes next, so that slow shapes do not become a block per
- * commit.
+ * commit; a larger one would mostly be written again and again.
  */
-const REWRITE_BELOW = 16 * 1024
+const REWRITE_BELOW = 4 * 1024
 
 interface Item {
   readonly encoded: EncodedItem
@@ -44,7 +44,7 @@ const toBlock = (items: ReadonlyArray<Item>, from: number, to: number, closesChu
   const end = new Uint32Array(n)
   let size = 0
   for (let i = from; i < to; i++) size += itemBytes(items[i]!)
-  const body = Buffer.allocUnsafeSlow(size)
+  const body = Buffer.allocUnsafe(size)
   let at = 0
   for (let i = 0; i < n; i++) {
     const item = items[from + i]!
