@@ -125,8 +125,8 @@ describe("ShapeStorageLmdb", () => {
       yield* setFormat(Buffer.of(0, 0, 0, 9))
       const error = yield* Effect.flip(life(layer, (store) => store.load))
       assert.strictEqual(error._tag, "StorageError")
-      assert.include(error.message, "has format 9, this version reads and writes format 1")
-      yield* setFormat(Buffer.of(0, 0, 0, 1))
+      assert.include(error.message, "has format 9, this version reads and writes format 2")
+      yield* setFormat(Buffer.of(0, 0, 0, 2))
       assert.strictEqual((yield* life(layer, (store) => store.load)).shapes.length, 1)
     }))
 
