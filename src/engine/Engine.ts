@@ -201,15 +201,25 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       )
     )
 
+  /** When a table's definition came down the stream last, by the count of all such events. */
+  const definedAt = new Map<number, number>()
+  let definitions = 0
+
   /** What stands above a table, and which of the shapes that follow it no longer fit it. */
   const onRelation = (relation: Relation): Effect.Effect<void> =>
     Effect.gen(function*() {
       yield* catalog.forget(relation.oid)
       const table = yield* catalog.tableByOid(relation.oid)
-      router.setAncestors(relation.oid, Option.match(table, { onNone: () => [], onSome: ({ ancestors }) => ancestors }))
-      for (const entry of router.shapesOf(relation.oid)) {
-        if (fitsRelation(entry.definition, relation)) entry.stale = true
-        else unsafeRotate(entry, "its table was altered")
+      const ancestors = Option.match(table, { onNone: () => [], onSome: ({ ancestors }) => ancestors })
+      router.setAncestors(relation.oid, ancestors)
+      definitions += 1
+      for (const oid of [relation.oid, ...ancestors]) {
+        definedAt.set(oid, definitions)
+        // Those too that the router does not know yet.
+        for (const entry of shapes.byTable(oid)) {
+          if (fitsRelation(entry.definition, relation)) entry.stale = true
+          else unsafeRotate(entry, "its table was altered")
+        }
       }
       if (relation.replicaIdentity !== "f") background(republish(relation))
     }).pipe(
@@ -275,10 +285,22 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     return entry
   }
 
+  /**
+   * What a request means. Again, if the table's definition has come down the stream meanwhile: it may be newer than what
+   * was looked at, and is not looked at by the stream a second time.
+   */
+  const define = Effect.fnUntraced(function*(request: ShapeRequest) {
+    while (true) {
+      const since = definitions
+      const resolved = yield* ResolveDefinition.resolve(request, yield* options.serverVersion).pipe(
+        Effect.provideService(Catalog, catalog)
+      )
+      if ((definedAt.get(resolved.definition.tableOid) ?? 0) <= since) return resolved
+    }
+  })
+
   const resolve = Effect.fnUntraced(function*(request: ShapeRequest) {
-    const { definition, table } = yield* ResolveDefinition.resolve(request, yield* options.serverVersion).pipe(
-      Effect.provideService(Catalog, catalog)
-    )
+    const { definition, table } = yield* define(request)
     // Looked up and added in one turn: concurrent requests make one shape.
     const kept = shapes.byIdentity(identity(definition))
     const entry = kept ?? unsafeCreate(definition, table)
