@@ -162,6 +162,8 @@ export class Source {
   readonly beforeVerdicts = makeGate()
   readonly publishing = makeGate()
   readonly catalogGate = makeGate()
+  /** Before a clause is accepted. */
+  readonly checking = makeGate()
 
   constructor(...tables: ReadonlyArray<TableInfo>) {
     for (const table of tables) this.createTable(table)
@@ -421,7 +423,7 @@ export class Source {
           sql: Effect.succeed(smallSqlCatalog),
           forgetSql: Effect.void,
           evaluate: (expressions) => Effect.succeed(expressions.map((sql) => Either.right(literalOf(sql)))),
-          check: () => Effect.succeed(Either.void)
+          check: () => Effect.as(this.checking.pass, Either.void)
         })
       )
     )
