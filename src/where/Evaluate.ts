@@ -98,8 +98,20 @@ const looseCall = (closure: Closure, [a = NONE, b = NONE, c = NONE, d = NONE]: E
 const closureOf = (site: CallSite): Closure | undefined =>
   site.fn.source === undefined || site.args.length > 4 ? undefined : builtin(site.fn.source)?.(site)
 
-const call = ({ args, collation, fn, type, variadic }: Call, slots: Slots): Evaluate | undefined => {
-  if (variadic) return undefined
+/**
+ * Since version 17 Postgres plans the test of an element against a range that it can compute beforehand, and one that
+ * is empty or has no bounds then takes NULL for an element like any other. What it can compute is its own business.
+ */
+const planned: Readonly<Record<string, number>> = { range_contains_elem: 0, elem_contained_by_range: 1 }
+
+const mayBePlanned = ({ args, fn }: Call): boolean => {
+  const range = fn.source === undefined ? undefined : args[planned[fn.source] ?? -1]
+  return range !== undefined && range._tag !== "Column" && range._tag !== "Constant"
+}
+
+const call = (expression: Call, slots: Slots): Evaluate | undefined => {
+  const { args, collation, fn, type, variadic } = expression
+  if (variadic || mayBePlanned(expression)) return undefined
   const site = { fn, args: args.map(typeOf), result: type, collation, constants: args.map(constantOf) }
   const closure = closureOf(site)
   const evaluates = closure && all(args, slots)
