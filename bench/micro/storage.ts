@@ -97,7 +97,10 @@ const writing = Effect.gen(function*() {
           ops.push({ _tag: "PutLogBlock", shape, first, bytes: logBlock(first, 300) })
           ops.push({ _tag: "PutHead", shape, head: { end: first, chunkBytes: 300 } })
         }
-        yield* store.commit({ ops, applied: { systemId: "7000", timeline: 1, slot: "shapelog", lsn: tx, endLsn: tx } })
+        yield* store.commit({
+          ops,
+          applied: { systemId: "7000", timeline: 1, slot: "shapelog", lsn: tx, endLsn: tx, recent: [] }
+        })
       }
     }))
     yield* line(`commit of ${pairs} log blocks and heads`, micros / rounds, "us")

@@ -42,8 +42,13 @@ export interface Collector {
   readonly abort: Effect.Effect<void>
   /** Commit LSN of the last transaction that every shape has seen. */
   readonly lastSeen: () => Lsn.Lsn
-  /** Starts at a position, for a source that is followed for the first time or anew. */
-  readonly unsafeReset: (lsn: Lsn.Lsn) => void
+  /**
+   * Starts at a position, for a source that is followed for the first time or anew; `recent` are the transactions that
+   * went by before it (`Collector.recent`).
+   */
+  readonly unsafeReset: (lsn: Lsn.Lsn, recent: ReadonlyArray<number>) => void
+  /** The 32-bit xids of the last transactions that have gone through the router: what is to be known after a restart. */
+  readonly recent: () => ReadonlyArray<number>
   /** Commit LSN of the transaction that is arriving. */
   readonly arriving: () => Lsn.Lsn | undefined
   /** Remembers which transactions have gone through the router by now, the arriving one included. */
@@ -66,6 +71,11 @@ export interface Mark {
 
 /** How many transactions the collector remembers for `missing`. */
 const RECENT = 1 << 13
+/**
+ * How many of them over a restart: more than can have their commits in the WAL and not be visible yet, which no session
+ * has but one of.
+ */
+const KEPT = 256
 
 interface MutableFragment extends Fragment {
   readonly changes: Array<RowChange>
@@ -338,7 +348,8 @@ export const make = (context: CollectorContext): Collector => {
     arriving: () => arriving?.transaction.lsn,
     mark: () => ({ recent: recent.slice(0, count), newest }),
     missing,
-    unsafeReset: (lsn) => {
+    recent: () => Array.from({ length: Math.min(count, KEPT) }, (_, i) => recent[(count - 1 - i) % RECENT]!),
+    unsafeReset: (lsn, before) => {
       lastSeen = lsn
       arriving = undefined
       parts = new Map()
@@ -346,6 +357,7 @@ export const make = (context: CollectorContext): Collector => {
       reached = undefined
       count = 0
       newest = undefined
+      for (const xid of before) remember(xid)
     }
   }
 }

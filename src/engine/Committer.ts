@@ -74,7 +74,9 @@ export const make = Effect.fnUntraced(function*(
   storage: ShapeStorage["Type"],
   budget: MemoryBudget,
   initial: AppliedPosition | undefined,
-  options: CommitterOptions = defaults
+  options: CommitterOptions = defaults,
+  /** The transactions that a position is stored with. */
+  recent: () => ReadonlyArray<number> = () => []
 ): Effect.fn.Return<Committer, never, Scope.Scope> {
   const boundary = Effect.unsafeMakeSemaphore(1)
   const work = Effect.unsafeMakeLatch(false)
@@ -107,7 +109,7 @@ export const make = Effect.fnUntraced(function*(
     const batch = ops
     const bytes = opBytes
     const waiting = visible
-    const applied = positionDirty ? position : undefined
+    const applied = positionDirty && position ? { ...position, recent: recent() } : undefined
     const dones = opDones
     let openEntries = false
     ops = []

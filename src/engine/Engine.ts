@@ -110,7 +110,13 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   let lastMicros = 0n
 
   // --- Committer: outlives everything that has something to store ---
-  const committer = yield* Committer.make(storage, budget, stored.applied, options.committer)
+  const committer = yield* Committer.make(
+    storage,
+    budget,
+    stored.applied,
+    options.committer,
+    () => collector.recent()
+  )
 
   // --- Background work of removals: interrupted only after the consumers have ended ---
   const background = yield* FiberSet.makeRuntime<never>()
@@ -234,7 +240,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       Effect.orDie
     )
   const collector = Collector.make({ router, consumers, committer, budget, onRelation, decide })
-  if (stored.applied) collector.unsafeReset(stored.applied.lsn)
+  if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
 
   // --- Snapshots ---
   const taken = new Map<ShapeEntry, Fiber.RuntimeFiber<void>>()
@@ -340,8 +346,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       if (position) purge("the database, its timeline or the replication slot is another than before")
       // A commit record may begin exactly where the slot begins.
       const lsn = confirmedFlush > 0n ? confirmedFlush - 1n : 0n
-      committer.unsafeReset({ systemId, timeline, slot, lsn, endLsn: confirmedFlush })
-      collector.unsafeReset(lsn)
+      committer.unsafeReset({ systemId, timeline, slot, lsn, endLsn: confirmedFlush, recent: [] })
+      collector.unsafeReset(lsn, [])
       return confirmedFlush
     })
 

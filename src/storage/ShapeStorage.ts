@@ -57,6 +57,11 @@ export interface AppliedPosition {
   readonly lsn: Lsn
   /** End of the WAL that is covered: may be confirmed to Postgres as flushed once durable. Never below `lsn`. */
   readonly endLsn: Lsn
+  /**
+   * 32-bit xids of the last transactions up to there, in no order: a snapshot that is taken after a restart may not see
+   * them yet.
+   */
+  readonly recent: ReadonlyArray<number>
 }
 
 export type StoreOp =

@@ -105,6 +105,7 @@ interface StoredPosition {
   readonly slot: string
   readonly lsn: string
   readonly endLsn: string
+  readonly recent: ReadonlyArray<number>
 }
 
 export const encodeApplied = (applied: AppliedPosition): Buffer => {

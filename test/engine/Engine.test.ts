@@ -397,6 +397,33 @@ describe("the snapshot and the stream", () => {
       })
   )
 
+  history(
+    "one that went by before a restart and is not seen yet: the snapshot is taken again",
+    (simulation) =>
+      Effect.gen(function*() {
+        const source = new Source(tableOf(10, "items", ["id", "title"]))
+        const state = makeState()
+        const before = yield* start(source, state)
+        yield* simulation.settle
+        // So that the position is stored after the transaction.
+        yield* before.engine.resolve(request("items", { columns: ["id"] }))
+        yield* simulation.advance("2 seconds")
+        const late = source.begin([insert("items", row(1))])
+        source.commit(late)
+        yield* simulation.advance("2 seconds")
+        yield* simulation.elapse(before.stop)
+        const { engine } = yield* start(source, state)
+        yield* simulation.settle
+        const snapshots = source.snapshots
+        const { handle } = yield* engine.resolve(request("items"))
+        yield* simulation.advance("1 second")
+        assert.isAbove(source.snapshots, snapshots + 1)
+        source.seen(late)
+        yield* simulation.advance("1 second")
+        assert.deepStrictEqual(yield* ids({ engine, handle }), ["1"])
+      })
+  )
+
   history("registered in mid-transaction: nothing of that one from the stream", (simulation) =>
     Effect.gen(function*() {
       const source = new Source(tableOf(10, "items", ["id", "title"]))

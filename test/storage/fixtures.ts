@@ -37,7 +37,8 @@ export const applied = (lsn: Lsn): AppliedPosition => ({
   timeline: 1,
   slot: "shapelog_slot",
   lsn,
-  endLsn: lsn + 8n
+  endLsn: lsn + 8n,
+  recent: [4_294_967_295, 0, 700]
 })
 
 /** An encoded log block with an entry of `itemBytes` at each of the offsets. */
