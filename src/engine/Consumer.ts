@@ -6,7 +6,9 @@
  * or in the buffer is therefore in the store.
  *
  * The collector gives it the parts of transactions that concern its shape, in WAL order; it drops what its snapshot or
- * its log has already, encodes the rest and appends it. A transaction becomes visible as a whole, with its commit.
+ * its log has already, encodes the rest and appends it. A transaction becomes visible as a whole, with its commit. That is
+ * plain code, which runs in the turn of the offer (D10): a turn of the fiber for each piece would take longer than the
+ * work. The fiber is the consumer's life: it takes up what came before it ran, and what it fails with it ends by.
  */
 import { Effect, HashMap, Option, Ref, type Scope } from "effect"
 import type { StorageError } from "../domain/Errors.ts"
@@ -147,6 +149,10 @@ export const acquire = Effect.fnUntraced(function*(
   let offset = entry.head.end
   let pendingBytes = 0
   let lastActive = context.now()
+  /** The fiber runs, and takes up what is offered. */
+  let taking = false
+  /** What work that was done in the turn of its offer has failed with. */
+  let defect: unknown
 
   const source: CommitSource = {
     unsafeCut: () => {
@@ -209,7 +215,7 @@ export const acquire = Effect.fnUntraced(function*(
   }
 
   /** Makes what was written visible: in the buffer, then in the state, and only then to those who wait for it (I8). */
-  const publish = (transactions: ReadonlyArray<Appended>): Effect.Effect<void> => {
+  const publish = (transactions: ReadonlyArray<Appended>): void => {
     const blocks = writer.take()
     if (blocks.length > 0) {
       let bytes = 0
@@ -217,27 +223,25 @@ export const acquire = Effect.fnUntraced(function*(
       pendingBytes += bytes
       budget.add(bytes)
     }
-    if (blocks.length === 0 && transactions.length === 0) return Effect.void
+    if (blocks.length === 0 && transactions.length === 0) return
     buffer.unsafeAppend(blocks, writer.end)
     committer.unsafeDirty(source)
-    if (transactions.length === 0) return Effect.void
+    if (transactions.length === 0) return
     offset = writer.end
-    return Effect.map(
-      Ref.modify(state, (current) => [current.subscribers, { ...current, offset: writer.end }]),
-      (subscribers) => {
-        for (const transaction of transactions) for (const subscriber of subscribers) subscriber(transaction)
-        entry.wake(offset)
-      }
+    const subscribers = Effect.runSync(
+      Ref.modify(state, (current) => [current.subscribers, { ...current, offset: writer.end }])
     )
+    for (const transaction of transactions) for (const subscriber of subscribers) subscriber(transaction)
+    entry.wake(offset)
   }
 
-  const writeAll = (fragments: ReadonlyArray<Fragment>): Effect.Effect<void> => {
+  const writeAll = (fragments: ReadonlyArray<Fragment>): void => {
     const transactions: Array<Appended> = []
     for (const fragment of fragments) {
       const transaction = write(fragment)
       if (transaction) transactions.push(transaction)
     }
-    return publish(transactions)
+    publish(transactions)
   }
 
   const abort = () => {
@@ -249,27 +253,41 @@ export const acquire = Effect.fnUntraced(function*(
     open = undefined
   }
 
-  const handle = (work: Work): Effect.Effect<void> => {
-    if (entry.removed) return Effect.void
+  const handle = (work: Work): void => {
+    if (entry.removed) return
     if (early && work._tag !== "SnapshotTaken") {
       // The bytes stay counted until the work is done.
       if (work._tag === "Fragments") budget.add(work.bytes)
       early.push(work)
-      return Effect.void
+      return
     }
     switch (work._tag) {
       case "Fragments":
         return writeAll(work.fragments)
       case "Abort":
-        return Effect.sync(abort)
+        return abort()
       case "SnapshotTaken": {
         entry.filter = work.marks
         entry.joined = true
         const before = early ?? []
         early = undefined
         for (const earlier of before) if (earlier._tag === "Fragments") budget.release(earlier.bytes)
-        return Effect.forEach(before, handle, { discard: true })
+        for (const earlier of before) handle(earlier)
       }
+    }
+  }
+
+  /**
+   * Does work in the turn of whoever offers it: a fiber's turn for each piece would take longer than the work. False if it
+   * can't be done: the consumer's fiber then fails with it.
+   */
+  const unsafeHandle = (work: Work): boolean => {
+    try {
+      handle(work)
+      return true
+    } catch (cause) {
+      defect = cause
+      return false
     }
   }
 
@@ -295,6 +313,7 @@ export const acquire = Effect.fnUntraced(function*(
       if (closed) return done()
       if (work._tag === "Fragments") budget.add(work.bytes)
       lastActive = context.now()
+      if (queue.length === 0 && taking && unsafeHandle(work)) return finish({ work, done })
       queue.push({ work, done })
       arrived.unsafeOpen()
     },
@@ -308,6 +327,7 @@ export const acquire = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       closed = true
+      taking = false
       for (const queued of queue.splice(0)) finish(queued)
       for (const work of early ?? []) if (work._tag === "Fragments") budget.release(work.bytes)
       early = undefined
@@ -344,6 +364,7 @@ export const acquire = Effect.fnUntraced(function*(
   )
   yield* Effect.addFinalizer(() =>
     Effect.suspend(() => {
+      taking = false
       abort()
       return entry.removed || (pendingBytes === 0 && !writer.hasPending && buffer.isStored()) ? Effect.void : flush
     })
@@ -352,12 +373,15 @@ export const acquire = Effect.fnUntraced(function*(
   // What has been taken up is carried through: interruption finds the consumer between two pieces of work.
   const drain = Effect.uninterruptible(Effect.whileLoop({
     while: () => queue.length > 0,
-    body: () => Effect.suspend(() => handle(queue[0]!.work)),
+    body: () => defect === undefined ? Effect.sync(() => handle(queue[0]!.work)) : Effect.die(defect),
     step: () => finish(queue.shift()!)
   }))
-  const loop = Effect.forever(Effect.flatMap(arrived.await, () => {
-    arrived.unsafeClose()
-    return drain
-  }))
+  const loop = Effect.suspend(() => {
+    taking = true
+    return Effect.forever(Effect.flatMap(arrived.await, () => {
+      arrived.unsafeClose()
+      return drain
+    }))
+  })
   return { consumer, loop }
 })
