@@ -2,7 +2,6 @@
  * What the database's catalog says of tables, cached until somebody has reason to doubt it.
  */
 import { Context, Deferred, Effect, type Either, FiberId, Layer, Option, Schema } from "effect"
-import pg from "pg"
 import { DatabaseUnavailable } from "../domain/Errors.ts"
 import type { TableInfo } from "../domain/Relation.ts"
 import type { SqlCatalog } from "../domain/SqlCatalog.ts"
@@ -10,18 +9,6 @@ import * as ConstantEvaluation from "./ConstantEvaluation.ts"
 import { Database } from "./Database.ts"
 import * as SqlCatalogCache from "./SqlCatalogCache.ts"
 import { decode as decodeSql, SELECT_SQL_CATALOG } from "./SqlCatalogQuery.ts"
-
-/** The text is not a value of the type. */
-export class InvalidLiteral
-  extends Schema.TaggedError<InvalidLiteral>("shapelog/source/InvalidLiteral")("InvalidLiteral", {
-    type: Schema.String,
-    text: Schema.String
-  })
-{
-  override get message() {
-    return `invalid syntax for type ${this.type}: ${this.text}`
-  }
-}
 
 export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
   /**
@@ -33,17 +20,6 @@ export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
   readonly tableByOid: (oid: number) => Effect.Effect<Option.Option<TableInfo>, DatabaseUnavailable>
   /** Forgets what is known of a table (and of the partitioned tables above it): the next question asks the database. */
   readonly forget: (oid: number) => Effect.Effect<void>
-  /**
-   * The text in the output form of a column's type (`01` of int4 is `1`), under the display settings of every session:
-   * what the column's text would be for this value. Of a value that the column can't hold (`1.234` for `numeric(5,2)`,
-   * too long for `varchar(3)`, against a domain's constraint) it is the base type's output, which no value of the
-   * column has: nothing is rounded or cut off.
-   */
-  readonly canonical: (
-    typeOid: number,
-    typeModifier: number,
-    text: string
-  ) => Effect.Effect<string, InvalidLiteral | DatabaseUnavailable>
   /** The database's types, operators, functions, casts and collations. Cached; concurrent questions share one query. */
   readonly sql: Effect.Effect<SqlCatalog, DatabaseUnavailable>
   /**
@@ -69,9 +45,8 @@ export class Catalog extends Context.Tag("shapelog/source/Catalog")<Catalog, {
   ) => Effect.Effect<Either.Either<void, string>, DatabaseUnavailable>
 }>() {}
 
-/** How many tables, and how many type names and literals, are remembered. */
+/** How many tables are remembered. */
 const MAX_TABLES = 10_000
-const MAX_LITERALS = 10_000
 
 // --- Queries ---
 
@@ -163,38 +138,6 @@ const toTable = (text: string): TableInfo => {
     primaryKey: key.sort((a, b) => a.keyIndex! - b.keyIndex!).map((column) => column.name)
   }
 }
-
-/**
- * The names of a type for casts: as the column has it, and its base type without modifier. Domains are taken for what
- * they are made of.
- */
-const TYPE_NAMES = `
-WITH RECURSIVE base AS (
-  SELECT oid, typtype, typbasetype, $2::int4 AS typmod FROM pg_catalog.pg_type WHERE oid = $1::oid
-  UNION ALL
-  SELECT t.oid, t.typtype, t.typbasetype, d.typtypmod
-  FROM base JOIN pg_catalog.pg_type d ON d.oid = base.oid JOIN pg_catalog.pg_type t ON t.oid = d.typbasetype
-  WHERE base.typtype = 'd'
-)
-SELECT pg_catalog.format_type(oid, -1) AS base,
-  CASE WHEN typmod >= 0 THEN pg_catalog.format_type(oid, typmod) END AS modified
-FROM base WHERE typtype <> 'd'`
-
-interface TypeNames {
-  readonly base: string
-  /** With modifier, such as `numeric(5,2)`; `null` when there is none. */
-  readonly modified: string | null
-}
-
-/** The SQLSTATE of a refused statement; `undefined` when it was the connection that failed. */
-const stateOf = (cause: unknown): string | undefined => cause instanceof pg.DatabaseError ? cause.code : undefined
-
-/**
- * Data exceptions, violated constraints, what can't be cast or isn't supported: all say that the text is no such value.
- */
-const isLiteralsFault = (state: string | undefined): boolean => state !== undefined && /^(22|23|42|0A)/.test(state)
-
-const UNDEFINED_TYPE = "42704"
 
 // --- Service ---
 
@@ -299,67 +242,6 @@ const make = Effect.gen(function*() {
       inFlight.clear()
     })
 
-  const typeNames = makeRecent<string, TypeNames>(MAX_LITERALS)
-  const literals = makeRecent<string, string>(MAX_LITERALS)
-
-  const namesOf = Effect.fnUntraced(function*(typeOid: number, typeModifier: number) {
-    const key = `${typeOid}:${typeModifier}`
-    const known = typeNames.get(key)
-    if (known !== undefined) return known
-    const [row] = yield* query("looking up a type", TYPE_NAMES, [typeOid, typeModifier])
-    if (row?.base === undefined || row.base === null) return undefined
-    const names: TypeNames = { base: row.base, modified: row.modified ?? null }
-    typeNames.set(key, names)
-    return names
-  })
-
-  /** `undefined` when the server refuses the text for the type. */
-  const output = (sql: string, text: string) =>
-    admin.unsafe<{ readonly output: string }>(sql, [text]).pipe(
-      Effect.map(([row]) => row?.output),
-      Effect.catchAll(({ cause }) => {
-        const state = stateOf(cause)
-        return isLiteralsFault(state) && state !== UNDEFINED_TYPE
-          ? Effect.succeed(undefined)
-          : Effect.fail(new DatabaseUnavailable({ operation: "reading a literal", cause }))
-      })
-    )
-
-  const readLiteral = Effect.fnUntraced(function*(typeOid: number, typeModifier: number, text: string) {
-    const names = yield* namesOf(typeOid, typeModifier)
-    if (names === undefined) return yield* new InvalidLiteral({ type: String(typeOid), text })
-    const { base, modified } = names
-    // What is sent back is the type's own output: no `::text`, which differs for bool, inet and char(n).
-    if (modified !== null) {
-      // With a modifier a cast rounds and cuts off; the result counts only if it is still the same value.
-      const same = yield* output(
-        `SELECT CASE WHEN $1::${modified} = $1::${base} THEN $1::${modified} END AS output`,
-        text
-      )
-      if (same !== undefined && same !== null) return same
-    }
-    const plain = yield* output(`SELECT $1::${base} AS output`, text)
-    return plain ?? (yield* new InvalidLiteral({ type: modified ?? base, text }))
-  })
-
-  const canonical = Effect.fnUntraced(function*(typeOid: number, typeModifier: number, text: string) {
-    const key = `${typeOid}:${typeModifier}:${text}`
-    const known = literals.get(key)
-    if (known !== undefined) return known
-    const result = yield* readLiteral(typeOid, typeModifier, text).pipe(
-      // The type was renamed since its name was looked up.
-      Effect.catchIf(
-        (error) => error._tag === "DatabaseUnavailable" && stateOf(error.cause) === UNDEFINED_TYPE,
-        () => {
-          typeNames.delete(`${typeOid}:${typeModifier}`)
-          return readLiteral(typeOid, typeModifier, text)
-        }
-      )
-    )
-    if (text.length <= 1000) literals.set(key, result)
-    return result
-  })
-
   const sqlCatalog = yield* SqlCatalogCache.make(
     Effect.map(
       Effect.suspend(() => query("reading the catalog", SELECT_SQL_CATALOG, [])),
@@ -372,7 +254,6 @@ const make = Effect.gen(function*() {
     table,
     tableByOid,
     forget,
-    canonical,
     sql: sqlCatalog.get,
     forgetSql: sqlCatalog.forget,
     evaluate,

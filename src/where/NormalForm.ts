@@ -2,7 +2,6 @@
  * Equality of values by their texts: for which types the texts of equal values are the same bytes, and for which they
  * are once they have been brought to one form.
  */
-import type { ColumnInfo } from "../domain/Relation.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
 
 const NUMERIC = 1700
@@ -42,18 +41,6 @@ const exact = new Set([
   "varbit",
   "varchar"
 ])
-const normalised = new Set(["numeric", "bpchar", "float4", "float8"])
-
-/** Why values of the column can't be told apart by their texts; `undefined` when they can. */
-export const obstacle = (column: ColumnInfo): string | undefined => {
-  if (!column.deterministic) return "its collation calls different texts equal"
-  if (column.typeKind === "e") return undefined
-  if (column.typeSchema !== "pg_catalog") return `type ${column.typeName} is not supported yet`
-  const supported = column.elementType === undefined
-    ? exact.has(column.typeName) || normalised.has(column.typeName)
-    : column.typeName === `_${column.elementType}` && exact.has(column.elementType)
-  return supported ? undefined : `type ${column.typeName} is not supported yet`
-}
 
 const SPACE = 0x20
 const MINUS = 0x2d
@@ -105,17 +92,6 @@ const forms: ReadonlyMap<number, Part> = new Map([
   [FLOAT4, float],
   [FLOAT8, float]
 ])
-
-/** The normal form of a type's texts; `undefined` when every text is normal. */
-export const normalForm = (typeOid: number): Part | undefined => forms.get(typeOid)
-
-/** A value's text in the form that all equal values of its type share. */
-export const equalityKey = (typeOid: number, text: string): string => {
-  const form = forms.get(typeOid)
-  if (form === undefined) return text
-  const bytes = Buffer.from(text)
-  return bytes.toString("utf8", form.start(bytes, 0, bytes.length), form.end(bytes, 0, bytes.length))
-}
 
 /** How equal values of a type are recognised by their texts: they are the same, or a part of them is. */
 export type NormalForm = Part | "exact"

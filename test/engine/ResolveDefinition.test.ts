@@ -47,7 +47,6 @@ const catalog = Catalog.of({
       : Effect.succeed(Option.fromNullable(tables.find((one) => one.schema === schema && one.name === name))),
   tableByOid: () => Effect.succeedNone,
   forget: () => Effect.void,
-  canonical: () => Effect.dieMessage("nobody asks"),
   sql: Effect.succeed(smallSqlCatalog),
   forgetSql: Effect.void,
   evaluate: (expressions) =>

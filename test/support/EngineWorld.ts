@@ -13,7 +13,7 @@ import type { CopyRows } from "../../src/domain/SnapshotEncoder.ts"
 import { type RowMessage, tuple, type WalMessage } from "../../src/domain/WalMessage.ts"
 import * as Engine from "../../src/engine/Engine.ts"
 import { type LogBody, ShapeEngine } from "../../src/engine/ShapeEngine.ts"
-import { Catalog, InvalidLiteral } from "../../src/source/Catalog.ts"
+import { Catalog } from "../../src/source/Catalog.ts"
 import { Publication } from "../../src/source/Publication.ts"
 import { ReplicationError, ReplicationStream } from "../../src/source/ReplicationStream.ts"
 import { RowEvaluation, type RowVerdict } from "../../src/source/RowEvaluation.ts"
@@ -418,8 +418,6 @@ export class Source {
               Effect.sync(() => Option.fromNullable([...this.tables.values()].find((table) => table.oid === oid)))
             ),
           forget: () => Effect.void,
-          canonical: (_, __, text) =>
-            text === "bad" ? new InvalidLiteral({ type: "text", text }) : Effect.succeed(text),
           sql: Effect.succeed(smallSqlCatalog),
           forgetSql: Effect.void,
           evaluate: (expressions) => Effect.succeed(expressions.map((sql) => Either.right(literalOf(sql)))),

@@ -2,7 +2,6 @@
  * Columns as the catalog describes them: made up, or read from a test database.
  */
 import { Effect } from "effect"
-import { quote, quoteLiteral } from "../../src/domain/Identifier.ts"
 import type { ColumnInfo, Relation } from "../../src/domain/Relation.ts"
 import type { Queryable } from "../support/Postgres.ts"
 
@@ -68,11 +67,4 @@ export const columnsOf = (db: Queryable, table: string) =>
           collation: Number(row.collation)
         })
       )
-  )
-
-/** What the catalog does for a literal, asked of a test database. */
-export const canonical = (db: Queryable) => ({ typeName, typeSchema }: ColumnInfo, text: string) =>
-  db.query(`SELECT ${quoteLiteral(text)}::${quote(typeSchema)}.${quote(typeName)} AS v`).pipe(
-    Effect.map(([row]) => row!.v!),
-    Effect.option
   )
