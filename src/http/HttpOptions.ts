@@ -24,6 +24,10 @@ export interface HttpSettings {
    * the cursor.
    */
   readonly longPollTimeoutMs: number
+  /** How long a stream of events is kept open. */
+  readonly sseTimeoutMs: number
+  /** After how long without output a stream of events gets a comment, so that nothing on its way gives it up. */
+  readonly sseKeepAliveMs: number
   /** How long a request waits for an engine that is not active yet. */
   readonly readyTimeoutMs: number
   /** `max-age` of responses that are neither live nor the first of a shape, in seconds. */
@@ -49,6 +53,8 @@ export class HttpOptions extends Context.Tag("shapelog/http/HttpOptions")<HttpOp
     port: 3000,
     host: "0.0.0.0",
     longPollTimeoutMs: 20_000,
+    sseTimeoutMs: 60_000,
+    sseKeepAliveMs: 21_000,
     readyTimeoutMs: 5_000,
     cacheMaxAge: 60,
     cacheStaleAge: 300,

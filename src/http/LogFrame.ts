@@ -10,6 +10,9 @@ import type { LogBody } from "../engine/ShapeEngine.ts"
 /** Why a body can't be continued. */
 export type BodyError = ShapeGone | SnapshotFailed | StorageError
 
+/** The next piece of a body; `None` at its end. */
+export type Pull = Effect.Effect<Option.Option<Uint8Array>, BodyError>
+
 /** What a response carries after its headers. */
 export type ResponseBody =
   | { readonly _tag: "None" }
@@ -25,8 +28,26 @@ export type ResponseBody =
     readonly _tag: "Pieces"
     /** Length of all pieces in bytes, when it is known. */
     readonly length: number | undefined
-    readonly pull: Effect.Effect<Option.Option<Uint8Array>, BodyError>
+    readonly pull: Pull
   }
+  /**
+   * Events as they happen, to be pulled likewise. The headers are sent at once, however long the first of them takes.
+   */
+  | { readonly _tag: "Events"; readonly pull: Pull }
+
+/** Bytes of a body, when that is known. */
+export const lengthOf = (body: ResponseBody): number | undefined => {
+  switch (body._tag) {
+    case "None":
+      return 0
+    case "Latin1":
+      return body.text.length
+    case "Pieces":
+      return body.length
+    case "Events":
+      return undefined
+  }
+}
 
 export const none: ResponseBody = { _tag: "None" }
 export const ascii = (text: string): ResponseBody => ({ _tag: "Latin1", text })
@@ -84,7 +105,7 @@ const framed = (
   first: Uint8Array,
   rest: LogBody["pull"],
   end: string
-): Effect.Effect<Option.Option<Uint8Array>, BodyError> => {
+): Pull => {
   let state: "first" | "rest" | "done" = "first"
   const step = Effect.map(rest, (piece) => {
     if (Option.isSome(piece)) return piece

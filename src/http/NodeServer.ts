@@ -13,7 +13,8 @@ import { Cause, Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { HttpOptions } from "./HttpOptions.ts"
-import type * as LogFrame from "./LogFrame.ts"
+import * as LogFrame from "./LogFrame.ts"
+import * as RequestBody from "./RequestBody.ts"
 import type { HttpRequest, ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
@@ -131,10 +132,10 @@ const make = Effect.gen(function*() {
     response: ShapeResponse
   ): Effect.Effect<void> | undefined => {
     const { body, headers, status } = response
-    const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
+    const length = LogFrame.lengthOf(body)
     if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
     // What a client sends beyond what we read of it would have to be read before its next request.
-    if (isDraining || hasBody(req)) headers.push("connection", "close")
+    if (isDraining || (!req.complete && hasBody(req))) headers.push("connection", "close")
     res.writeHead(status, headers)
     if (req.method === "HEAD" || body._tag === "None") {
       end(res)
@@ -144,6 +145,8 @@ const make = Effect.gen(function*() {
       end(res, body.text)
       return undefined
     }
+    // Otherwise they go out with the first piece.
+    if (body._tag === "Events") res.flushHeaders()
     return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
   }
 
@@ -172,7 +175,11 @@ const make = Effect.gen(function*() {
       method: req.method ?? "GET",
       path: target.slice(start, mark === -1 ? undefined : mark),
       query: mark === -1 ? "" : target.slice(mark + 1),
-      headers: req.headers
+      headers: req.headers,
+      body: RequestBody.read(req, options.keepAliveTimeoutMs),
+      onEnd: (release: () => void) => {
+        res.once("close", release)
+      }
     }
     // Most reads are answered in this turn, without a fiber.
     const quick = target.length > MAX_URL ? undefined : unsafeAnswer(request)

@@ -6,11 +6,17 @@
  * `NodeServer` costs less a request and drains: prefer it where shapes have a port of their own.
  */
 import { HttpLayerRouter, type HttpServerRequest, HttpServerResponse } from "@effect/platform"
+import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Effect, type Layer, Option, Stream } from "effect"
 import { IncomingMessage } from "node:http"
-import type * as LogFrame from "./LogFrame.ts"
-import type { ShapeResponse } from "./ShapeResponse.ts"
+import * as LogFrame from "./LogFrame.ts"
+import { MAX_REQUEST_BODY, RequestBodyError, type ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
+
+const flushHeaders = (request: HttpServerRequest.HttpServerRequest) =>
+  Effect.sync(() => {
+    if (request.source instanceof IncomingMessage) NodeHttpServerRequest.toServerResponse(request).flushHeaders()
+  })
 
 /**
  * The pieces of a body. The server would end a body that failed as if it were whole (and only the missing `]` would
@@ -18,18 +24,38 @@ import { ShapeRoutes } from "./ShapeRoutes.ts"
  */
 const pieces = (
   request: HttpServerRequest.HttpServerRequest,
-  pull: Effect.Effect<Option.Option<Uint8Array>, LogFrame.BodyError>
+  { _tag, pull }: Extract<LogFrame.ResponseBody, { readonly pull: LogFrame.Pull }>
 ): Stream.Stream<Uint8Array, LogFrame.BodyError> =>
   Stream.repeatEffectOption(
     Effect.flatMap(
       Effect.mapError(pull, Option.some),
       (piece) => (Option.isSome(piece) ? Effect.succeed(piece.value) : Effect.fail(Option.none()))
     )
-  ).pipe(Stream.tapError(() =>
-    Effect.sync(() => {
-      if (request.source instanceof IncomingMessage) request.source.socket.destroy()
-    })
-  ))
+  ).pipe(
+    // The server sends headers along with the first piece, which a stream of events may be long without.
+    (pieces) => (_tag === "Events" ? Stream.onStart(pieces, flushHeaders(request)) : pieces),
+    Stream.tapError(() =>
+      Effect.sync(() => {
+        if (request.source instanceof IncomingMessage) request.source.socket.destroy()
+      })
+    )
+  )
+
+/** The body of a request, as far as the limit. */
+const bodyOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Uint8Array, RequestBodyError> => {
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  return request.stream.pipe(
+    Stream.mapError(() => new RequestBodyError({ reason: "unreadable" })),
+    Stream.runForEach((chunk) => {
+      size += chunk.length
+      if (size > MAX_REQUEST_BODY) return new RequestBodyError({ reason: "too large" })
+      chunks.push(chunk)
+      return Effect.void
+    }),
+    Effect.map(() => Buffer.concat(chunks, size))
+  )
+}
 
 const toPlatform = (
   request: HttpServerRequest.HttpServerRequest,
@@ -37,7 +63,7 @@ const toPlatform = (
 ): HttpServerResponse.HttpServerResponse => {
   const headers: Record<string, string> = {}
   for (let i = 0; i < fields.length; i += 2) headers[fields[i]!] = fields[i + 1]!
-  const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
+  const length = LogFrame.lengthOf(body)
   if (length !== undefined && status !== 204 && status !== 304) headers["content-length"] = String(length)
   switch (body._tag) {
     case "None":
@@ -45,7 +71,8 @@ const toPlatform = (
     case "Latin1":
       return HttpServerResponse.raw(Buffer.from(body.text, "latin1"), { status, headers })
     case "Pieces":
-      return HttpServerResponse.stream(pieces(request, body.pull), {
+    case "Events":
+      return HttpServerResponse.stream(pieces(request, body), {
         status,
         headers,
         contentType: headers["content-type"] ?? "application/json"
@@ -57,18 +84,25 @@ const toPlatform = (
 export const routes: Layer.Layer<never, never, HttpLayerRouter.HttpRouter | ShapeRoutes> = HttpLayerRouter.use(
   Effect.fnUntraced(function*(router) {
     const { handle } = yield* ShapeRoutes
-    const respond = (request: HttpServerRequest.HttpServerRequest) => {
+    const respond = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
       const mark = request.url.indexOf("?")
-      return Effect.map(
-        handle({
-          method: request.method,
-          path: mark === -1 ? request.url : request.url.slice(0, mark),
-          query: mark === -1 ? "" : request.url.slice(mark + 1),
-          headers: request.headers
-        }),
-        (response) => toPlatform(request, response)
+      const releases: Array<() => void> = []
+      // The request's scope is closed when its response has been sent.
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          for (const release of releases) release()
+        })
       )
-    }
+      const response = yield* handle({
+        method: request.method,
+        path: mark === -1 ? request.url : request.url.slice(0, mark),
+        query: mark === -1 ? "" : request.url.slice(mark + 1),
+        headers: request.headers,
+        body: bodyOf(request),
+        onEnd: (release) => releases.push(release)
+      })
+      return toPlatform(request, response)
+    })
     yield* router.add("*", "/v1/shape", respond)
     yield* router.add("*", "/v1/health", respond)
   })

@@ -19,6 +19,8 @@ export interface ShapeParams {
   /** Set exactly when `offset` is a real one: sent with `-1` or `now`, a handle means nothing. */
   readonly handle: string | undefined
   readonly live: boolean
+  /** The live request wants a stream of events. */
+  readonly sse: boolean
   /** The cursor as an integer; 0 when there is none. */
   readonly cursor: number
 }
@@ -148,9 +150,8 @@ export const make = (): (raw: RawQuery) => Either.Either<ShapeParams, FieldError
     if (live && !real) {
       return fail("live", offset === "now" ? "can't be true when offset is 'now'" : "can't be true when offset == -1")
     }
-    if (isTrue(raw.liveSse ?? raw.experimentalLiveSse)) {
-      return fail("live_sse", live ? "is not supported yet" : "can't be true unless live is also true")
-    }
+    const sse = isTrue(raw.liveSse ?? raw.experimentalLiveSse)
+    if (sse && !live) return fail("live_sse", "can't be true unless live is also true")
     if (Either.isLeft(definition.shape)) return Either.left(definition.shape.left)
     if (raw.subset) return fail("subset", "is not supported yet")
     return Either.right({
@@ -159,6 +160,7 @@ export const make = (): (raw: RawQuery) => Either.Either<ShapeParams, FieldError
       offset,
       handle,
       live,
+      sse,
       cursor: raw.cursor !== undefined && /^-?\d{1,15}$/.test(raw.cursor) ? Number(raw.cursor) : 0
     })
   }

@@ -2,8 +2,19 @@
  * Requests and responses without a server: what the routes take and give. Header names are lower-case; header values
  * are ASCII or were echoed from the request.
  */
+import { type Effect, Schema } from "effect"
 import * as LogFrame from "./LogFrame.ts"
 import type { FieldErrors } from "./ShapeParams.ts"
+
+/** The body of a request could not be had: it is longer than the limit, or its client has stopped sending. */
+export class RequestBodyError
+  extends Schema.TaggedError<RequestBodyError>("shapelog/RequestBodyError")("RequestBodyError", {
+    reason: Schema.Literal("too large", "unreadable")
+  })
+{}
+
+/** Longest body of a request, in bytes: beyond it the answer is 413. */
+export const MAX_REQUEST_BODY = 8_000_000
 
 export interface HttpRequest {
   readonly method: string
@@ -12,6 +23,13 @@ export interface HttpRequest {
   /** Query as it came, without `?`; empty when there is none. */
   readonly query: string
   readonly headers: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
+  /** Reads the request's body, once and only when this is run; empty when there is none. */
+  readonly body: Effect.Effect<Uint8Array, RequestBodyError>
+  /**
+   * Registers what is to be let go of when the response has been sent or can't be any more: the server calls each
+   * exactly once, however the exchange ends.
+   */
+  readonly onEnd: (release: () => void) => void
 }
 
 export interface ShapeResponse {
@@ -96,7 +114,12 @@ export const make = (options: { readonly version: string; readonly requestIdPref
   }
 
   /** A response from the log: one literal, because it is made for every request. */
-  const logHeaders = (request: HttpRequest, cacheControl: string, of: LogHeaders): Array<string> => {
+  const logHeaders = (
+    request: HttpRequest,
+    cacheControl: string,
+    of: LogHeaders,
+    contentType = JSON_TYPE
+  ): Array<string> => {
     const headers = [
       "vary",
       "accept-encoding",
@@ -113,7 +136,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       "access-control-allow-methods",
       SHAPE_METHODS,
       "content-type",
-      JSON_TYPE,
+      contentType,
       "etag",
       of.etag,
       "electric-handle",
@@ -146,6 +169,10 @@ export const make = (options: { readonly version: string; readonly requestIdPref
   return {
     logHeaders,
     error,
+
+    /** A stream of events from the log. */
+    eventHeaders: (request: HttpRequest, cacheControl: string, of: LogHeaders): Array<string> =>
+      logHeaders(request, cacheControl, of, "text/event-stream"),
 
     /** 400 with the protocol's field messages. */
     invalid: (request: HttpRequest, errors: FieldErrors): ShapeResponse =>

@@ -10,15 +10,15 @@ import { Cause, Context, Effect, Either, Layer } from "effect"
 import { createHash, timingSafeEqual } from "node:crypto"
 import type { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
-import * as Lsn from "../domain/Lsn.ts"
-import { type EngineStatus, type LogSlice, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
-import * as Cursor from "./Cursor.ts"
+import { type EngineStatus, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
 import * as Failures from "./Failures.ts"
 import * as HeldRequests from "./HeldRequests.ts"
 import { HttpOptions } from "./HttpOptions.ts"
+import * as LiveRequests from "./LiveRequests.ts"
 import * as LogFrame from "./LogFrame.ts"
+import * as LogReplies from "./LogReplies.ts"
+import { controlOf, etagOf, isBeyondEnd, isUnchanged } from "./LogReplies.ts"
 import { decode, type RawQuery, scan } from "./QueryString.ts"
-import { RecentMap } from "./RecentMap.ts"
 import * as Route from "./Route.ts"
 import * as ShapeParams from "./ShapeParams.ts"
 import * as ShapeResponse from "./ShapeResponse.ts"
@@ -26,35 +26,9 @@ import * as ShapeResponse from "./ShapeResponse.ts"
 type HttpRequest = ShapeResponse.HttpRequest
 type Response = ShapeResponse.ShapeResponse
 
-/** Why a request had to wait longer than it may, by what the engine was doing. */
-const notReadyText: Readonly<Record<EngineStatus, string>> = {
-  starting:
-    "Timeout waiting for replication client to be ready. Check that you don't have pending transactions in the " +
-    "database. Electric has to wait for all pending transactions to commit or rollback before it can create the " +
-    "replication slot.",
-  waiting: "Timeout waiting for Postgres lock acquisition",
-  active: "Timeout waiting for stack restart",
-  stopping: "Timeout waiting for stack restart"
-}
-
-/**
- * Whether a live request at `offset` has to wait: the slice ends where the request is, or the log has no live entry
- * yet.
- */
-const isQuiet = (slice: LogSlice, offset: LogOffset.LogOffset): boolean =>
-  slice.upToDate && (LogOffset.equals(slice.end, offset) || LogOffset.equals(slice.end, LogOffset.snapshotEnd))
-
-const isBeyondEnd = (slice: LogSlice, offset: LogOffset.LogOffset): boolean =>
-  !slice.upToDate && LogOffset.lessThan(slice.end, offset)
-
 /** The greatest offset below, so that waiting for an end past it is waiting for one at `offset` or further. */
 const before = ({ op, tx }: LogOffset.LogOffset): LogOffset.LogOffset =>
   op === Infinity ? { tx, op } : op > 0 ? { tx, op: op - 1 } : { tx: tx - 1n, op: Infinity }
-
-/** Whether `etag` is among those of an `If-None-Match` header. */
-const isNoneMatch = (given: string | undefined, etag: string): boolean =>
-  given !== undefined &&
-  (given === etag || given.split(",").some((each) => each.trim().replaceAll("\"", "") === etag.slice(1, -1)))
 
 export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeRoutes, {
   /** Answers a request. Interrupting it lets go of everything that waits for it. */
@@ -81,14 +55,13 @@ const make = Effect.gen(function*() {
   const random = yield* Effect.random
 
   const starting = yield* HeldRequests.make<never, "ready">([["ready", options.readyTimeoutMs]])
-  const held = yield* HeldRequests.make<ShapeGone, "live" | "beyond">([
-    ["live", options.longPollTimeoutMs],
-    ["beyond", options.longPollTimeoutMs / 2]
-  ])
+  const held = yield* HeldRequests.make<ShapeGone, LiveRequests.Limit>(LiveRequests.limits(options))
   const prefix = (yield* random.nextIntBetween(36 ** 7, 36 ** 8)).toString(36)
   const replies = ShapeResponse.make({ version: options.version, requestIdPrefix: prefix })
   const validate = ShapeParams.make()
   const failed = Failures.make(engine, replies)
+  const logReplies = LogReplies.make({ clock, random, options, replies })
+  const live = LiveRequests.make({ engine, held, logReplies, replies })
   let isDraining = false
 
   // --- Authentication ---
@@ -101,58 +74,7 @@ const make = Effect.gen(function*() {
     return text !== undefined && timingSafeEqual(digest(text), secret)
   }
 
-  // --- Headers ---
-
-  const cacheInitial = "public, max-age=604800, s-maxage=3600, stale-while-revalidate=2629746"
-  const cacheLive = "public, max-age=5, stale-while-revalidate=5"
-  const cacheOther = `public, max-age=${options.cacheMaxAge}, stale-while-revalidate=${options.cacheStaleAge}`
-  const cacheControl = ({ live, offset }: ShapeParams.ShapeParams): string =>
-    live ? cacheLive : offset !== "now" && offset.tx < 0n ? cacheInitial : cacheOther
-
-  /**
-   * Makes the ETag of a response without news one that never comes again: revalidated, it would turn long polls into a
-   * busy loop.
-   */
-  let unique = clock.unsafeCurrentTimeMillis() * 1_000
-
-  const cursor = ({ cursor }: ShapeParams.ShapeParams): Effect.Effect<number> =>
-    Cursor.next(cursor, clock.unsafeCurrentTimeMillis(), options.longPollTimeoutMs, random)
-
   // --- The log ---
-
-  /** Live responses to the same offset share one body. Of a long one they share the pieces, which are the engine's. */
-  const liveBodies = new RecentMap<LogFrame.ResponseBody>(32)
-
-  /**
-   * What ends the body of a slice. Of a live response the LSN follows from its offset, so that equal requests have
-   * equal bodies.
-   */
-  const controlOf = (params: ShapeParams.ShapeParams, slice: LogSlice): string | undefined =>
-    slice.upToDate
-      ? LogFrame.upToDate(params.live ? slice.end.tx : Lsn.max(slice.lastSeenLsn, slice.end.tx))
-      : undefined
-
-  const withoutNews = Effect.fnUntraced(function*(
-    request: HttpRequest,
-    params: ShapeParams.ShapeParams,
-    shape: ShapeInfo,
-    offset: string,
-    end: LogOffset.LogOffset,
-    lastSeen: Lsn.Lsn
-  ) {
-    const endText = LogOffset.format(end)
-    const headers = replies.logHeaders(request, cacheControl(params), {
-      handle: shape.handle,
-      offset: endText,
-      etag: `"${shape.handle}:${offset}:${endText}:${++unique}"`,
-      hasData: false,
-      upToDate: true,
-      cursor: params.live ? yield* cursor(params) : undefined,
-      schema: params.live ? undefined : shape.schema
-    })
-    const body = LogFrame.ascii(`[${LogFrame.upToDate(Lsn.max(lastSeen, end.tx))}]`)
-    return { status: 200, headers, body } satisfies Response
-  })
 
   const serveNow = Effect.fnUntraced(function*(
     request: HttpRequest,
@@ -162,7 +84,7 @@ const make = Effect.gen(function*() {
     // In this order: the log reaches at least to the LSN that the response says it does.
     const lastSeen = yield* engine.lastSeenLsn
     const end = yield* engine.end(shape.handle)
-    return yield* withoutNews(request, params, shape, "now", end, lastSeen)
+    return yield* logReplies.withoutNews(request, params, shape, "now", end, lastSeen)
   })
 
   // --- Requests ---
@@ -170,35 +92,6 @@ const make = Effect.gen(function*() {
   /** Waits for an engine that is not active, as long as a request may. */
   const awaitReady = (status: EngineStatus): Effect.Effect<boolean> =>
     status === "stopping" ? Effect.succeed(false) : starting.hold("ready", "active", engine.awaitActive)
-
-  /** A read's response with a body, or without one the 304 of a client that has it already. */
-  const reply = (
-    request: HttpRequest,
-    params: ShapeParams.ShapeParams,
-    shape: ShapeInfo,
-    slice: LogSlice,
-    etag: string,
-    body: LogFrame.ResponseBody | undefined,
-    cursor: number | undefined
-  ): Response => ({
-    status: body === undefined ? 304 : 200,
-    headers: replies.logHeaders(request, cacheControl(params), {
-      handle: shape.handle,
-      offset: LogOffset.format(slice.end),
-      etag,
-      hasData: true,
-      upToDate: slice.upToDate,
-      cursor,
-      schema: body === undefined || params.live ? undefined : shape.schema
-    }),
-    body: body ?? LogFrame.none
-  })
-
-  const etagOf = (shape: ShapeInfo, offset: LogOffset.LogOffset, slice: LogSlice): string =>
-    `"${shape.handle}:${LogOffset.format(offset)}:${LogOffset.format(slice.end)}"`
-
-  const isUnchanged = (request: HttpRequest, etag: string): boolean =>
-    isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)
 
   const unsafeHandle = (request: HttpRequest): Response | undefined => {
     if ((request.method !== "GET" && request.method !== "HEAD") || Route.match(request.path) !== "shape") {
@@ -217,10 +110,20 @@ const make = Effect.gen(function*() {
     }
     const { shape, slice } = found
     const etag = etagOf(shape, offset, slice)
-    if (isUnchanged(request, etag)) return reply(request, params, shape, slice, etag, undefined, undefined)
+    if (isUnchanged(request, etag)) {
+      return logReplies.reply(request, params, shape, slice, etag, undefined, undefined)
+    }
     const { ready } = slice.body
     return ready &&
-      reply(request, params, shape, slice, etag, LogFrame.ofReady(ready, controlOf(params, slice)), undefined)
+      logReplies.reply(
+        request,
+        params,
+        shape,
+        slice,
+        etag,
+        LogFrame.ofReady(ready, controlOf(false, slice)),
+        undefined
+      )
   }
 
   /** One generator for all of it, because its steps are what a request costs. */
@@ -228,7 +131,7 @@ const make = Effect.gen(function*() {
     const { request } = exchange
     const status = yield* engine.status
     if (status !== "active" && !(yield* awaitReady(status))) {
-      return replies.unavailable(request, notReadyText[yield* engine.status], 5)
+      return replies.unavailable(request, LiveRequests.notReadyText[yield* engine.status], 5)
     }
     const validated = validate(raw)
     if (Either.isLeft(validated)) return replies.invalid(request, validated.left)
@@ -245,40 +148,20 @@ const make = Effect.gen(function*() {
       // The server may be catching up with what it has served before a restart.
       yield* held.hold("beyond", `${shape.handle}<${offsetText}`, engine.awaitChange(shape.handle, before(offset)))
       slice = yield* engine.read(shape.handle, offset)
-      if (isBeyondEnd(slice, offset)) {
+      if (isBeyondEnd(slice, offset) && !params.sse) {
         return replies.invalid(request, { offset: ["out of bounds for this shape"] })
       }
     }
 
-    let etag = etagOf(shape, offset, slice)
+    if (params.live) return yield* live(request, params, shape, offset, slice)
+    const etag = etagOf(shape, offset, slice)
     if (isUnchanged(request, etag)) {
-      return reply(request, params, shape, slice, etag, undefined, params.live ? yield* cursor(params) : undefined)
+      return logReplies.reply(request, params, shape, slice, etag, undefined, undefined)
     }
-
-    if (params.live && isQuiet(slice, offset)) {
-      const woken = yield* held.hold(
-        "live",
-        `${shape.handle}>${LogOffset.format(slice.end)}`,
-        engine.awaitChange(shape.handle, slice.end)
-      )
-      slice = yield* engine.read(shape.handle, offset)
-      if (isQuiet(slice, offset)) {
-        const status = yield* engine.status
-        return !woken && status !== "active"
-          ? replies.unavailable(request, notReadyText[status], 10)
-          : yield* withoutNews(request, params, shape, offsetText, slice.end, slice.lastSeenLsn)
-      }
-      etag = etagOf(shape, offset, slice)
-    }
-
-    const control = controlOf(params, slice)
+    const control = controlOf(false, slice)
     const { ready } = slice.body
-    const body = ready === undefined
-      ? yield* LogFrame.ofPulled(slice.body, control)
-      : params.live && LogFrame.isSmall(ready)
-      ? liveBodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
-      : LogFrame.ofReady(ready, control)
-    return reply(request, params, shape, slice, etag, body, params.live ? yield* cursor(params) : undefined)
+    const body = ready === undefined ? yield* LogFrame.ofPulled(slice.body, control) : LogFrame.ofReady(ready, control)
+    return logReplies.reply(request, params, shape, slice, etag, body, undefined)
   })
 
   const health = (request: HttpRequest): Effect.Effect<Response> =>
@@ -334,6 +217,6 @@ const make = Effect.gen(function*() {
       isDraining = true
       return Effect.zipRight(starting.drain, held.drain)
     }),
-    held: () => starting.size() + held.size()
+    held: () => starting.size() + held.size("live") + held.size("beyond") + held.size("stream")
   })
 })
