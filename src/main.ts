@@ -33,7 +33,8 @@ const serve = Effect.gen(function*() {
     streamId: settings.streamId,
     manualTablePublishing: settings.manualTablePublishing,
     storageDirectory: settings.storageDirectory,
-    chunkBytes: settings.chunkBytes
+    chunkBytes: settings.chunkBytes,
+    maxShapes: settings.maxShapes
   })
   const options = HttpOptions.layer({
     port: settings.port,
@@ -41,12 +42,17 @@ const serve = Effect.gen(function*() {
     longPollTimeoutMs: Duration.toMillis(settings.longPollTimeout),
     cacheMaxAge: Duration.toSeconds(settings.cacheMaxAge),
     cacheStaleAge: Duration.toSeconds(settings.cacheStaleAge),
+    maxConcurrentRequests: settings.maxConcurrentRequests,
+    keepAliveTimeoutMs: Duration.toMillis(settings.tcpReadTimeout),
+    sendTimeoutMs: Duration.toMillis(settings.tcpSendTimeout),
+    allowDelete: settings.allowDelete,
     secret,
     insecure: secret === undefined
   })
   const announce = Effect.gen(function*() {
     const { address } = yield* NodeServer
-    const base = `http://${address.address === "127.0.0.1" ? "127.0.0.1" : "localhost"}:${address.port}`
+    const host = address.address === "127.0.0.1" ? "127.0.0.1" : address.address === "::1" ? "[::1]" : "localhost"
+    const base = `http://${host}:${address.port}`
     for (const notice of settings.notices) yield* Effect.logInfo(notice)
     yield* Console.log(`Shapelog listens on ${base}`)
     if (table === undefined) return

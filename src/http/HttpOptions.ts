@@ -2,6 +2,7 @@
  * What the HTTP room can be told. Times are in milliseconds unless the name says otherwise.
  */
 import { Context, Effect, Layer, Schema } from "effect"
+import type * as Admission from "./Admission.ts"
 
 /** The options contradict each other: the server does not start. The operator changes the configuration. */
 export class InvalidHttpOptions
@@ -38,6 +39,10 @@ export interface HttpSettings {
   readonly secret: string | undefined
   /** Serve without a secret. Exactly one of `secret` and `insecure` is set. */
   readonly insecure: boolean
+  /** Most requests that are served at a time, by whether their shape is there. */
+  readonly maxConcurrentRequests: Admission.Limits
+  /** Whether `DELETE` removes shapes. */
+  readonly allowDelete: boolean
   /** How long an idle connection is kept open. Keep it above the idle time of any proxy in front. */
   readonly keepAliveTimeoutMs: number
   /** A connection whose client takes no bytes for this long while some are waiting for it is destroyed. */
@@ -60,6 +65,8 @@ export class HttpOptions extends Context.Tag("shapelog/http/HttpOptions")<HttpOp
     cacheStaleAge: 300,
     secret: undefined,
     insecure: false,
+    maxConcurrentRequests: { initial: 300, existing: 10_000 },
+    allowDelete: false,
     keepAliveTimeoutMs: 60_000,
     sendTimeoutMs: 30_000,
     drainTimeoutMs: 10_000,

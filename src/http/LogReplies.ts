@@ -57,8 +57,14 @@ export const make = (
   const cacheLive = "public, max-age=5, stale-while-revalidate=5"
   const cacheStream = `public, max-age=${Math.max(1, Math.floor(options.sseTimeoutMs / 1_000) - 1)}`
   const cacheOther = `public, max-age=${options.cacheMaxAge}, stale-while-revalidate=${options.cacheStaleAge}`
-  const cacheControl = ({ live, offset, sse }: ShapeParams): string =>
-    live ? (sse ? cacheStream : cacheLive) : offset !== "now" && offset.tx < 0n ? cacheInitial : cacheOther
+  const cacheControl = (request: HttpRequest, { live, offset, sse }: ShapeParams): string =>
+    request.method === "POST"
+      ? "no-cache"
+      : live
+      ? (sse ? cacheStream : cacheLive)
+      : offset !== "now" && offset.tx < 0n
+      ? cacheInitial
+      : cacheOther
 
   /**
    * Makes the ETag of a response without news one that never comes again: revalidated, it would turn long polls into a
@@ -84,7 +90,7 @@ export const make = (
       cursor: number | undefined
     ): Response => ({
       status: body === undefined ? 304 : 200,
-      headers: replies.logHeaders(request, cacheControl(params), {
+      headers: replies.logHeaders(request, cacheControl(request, params), {
         handle: shape.handle,
         offset: LogOffset.format(slice.end),
         etag,
@@ -106,7 +112,7 @@ export const make = (
       lastSeen: Lsn.Lsn
     ) {
       const endText = LogOffset.format(end)
-      const headers = replies.logHeaders(request, cacheControl(params), {
+      const headers = replies.logHeaders(request, cacheControl(request, params), {
         handle: shape.handle,
         offset: endText,
         etag: `"${shape.handle}:${offset}:${endText}:${++unique}"`,
@@ -133,7 +139,7 @@ export const make = (
       pull: LogFrame.Pull
     ): Response => ({
       status: 200,
-      headers: replies.eventHeaders(request, cacheControl(params), {
+      headers: replies.eventHeaders(request, cacheControl(request, params), {
         handle: shape.handle,
         offset: LogOffset.format(offset),
         etag: `"${shape.handle}:${LogOffset.format(offset)}:${LogOffset.format(offset)}:${++unique}"`,

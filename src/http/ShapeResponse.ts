@@ -33,6 +33,7 @@ export interface HttpRequest {
 }
 
 export interface ShapeResponse {
+  readonly _tag?: undefined
   readonly status: number
   /**
    * Name, value, name, value, …; without `content-length`, which follows from the body. The server adds its own to it.
@@ -189,9 +190,35 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     /** 500 that says nothing of what happened. */
     internalError: (request: HttpRequest): ShapeResponse => error(request, 500, { error: "Internal server error" }),
 
+    /** 503: there are as many requests of this kind as there may be. */
+    overloaded: (request: HttpRequest, kind: string, limit: number, retryAfterSeconds: number): ShapeResponse =>
+      error(request, 503, {
+        code: "concurrent_request_limit_exceeded",
+        message: `Concurrent ${kind} request limit exceeded (limit: ${limit}), please retry`
+      }, ["retry-after", String(retryAfterSeconds), "electric-internal-known-error", "true"]),
+
+    /** Headers of the rows of a subset: never cached. */
+    subsetHeaders: (request: HttpRequest, handle: string, offset: string, schema: string): Array<string> => {
+      const headers = shapeHeaders(request, "no-cache")
+      headers.push("electric-snapshot", "true", "electric-handle", handle, "electric-offset", offset)
+      headers.push("electric-schema", asciiJson(schema))
+      return headers
+    },
+
+    /** 202: the shape is gone. */
+    deleted: (request: HttpRequest): ShapeResponse => ({
+      status: 202,
+      headers: withCors(request, SHAPE_METHODS, "no-cache"),
+      body: LogFrame.none
+    }),
+
     /** 409: the client starts over, with the shape of `handle` where it is known. */
     mustRefetch: (request: HttpRequest, handle: string | undefined): ShapeResponse => {
-      const headers = shapeHeaders(request, `public, max-age=${handle === undefined ? 1 : 60}, must-revalidate`)
+      const age = handle === undefined ? 1 : 60
+      const headers = shapeHeaders(
+        request,
+        request.method === "POST" ? "no-cache" : `public, max-age=${age}, must-revalidate`
+      )
       if (handle !== undefined) headers.push("etag", `"${handle}::"`, "electric-handle", handle)
       return { status: 409, headers, body: LogFrame.ascii("[{\"headers\":{\"control\":\"must-refetch\"}}]") }
     },

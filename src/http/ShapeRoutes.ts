@@ -6,11 +6,13 @@
  *
  * The layer must be released after the server that calls `handle`.
  */
-import { Cause, Context, Effect, Either, Layer } from "effect"
-import { createHash, timingSafeEqual } from "node:crypto"
+import { Cause, Context, Effect, Either, Layer, Runtime } from "effect"
 import type { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import { type EngineStatus, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
+import * as Admission from "./Admission.ts"
+import * as ApiSecret from "./ApiSecret.ts"
+import * as DeleteShape from "./DeleteShape.ts"
 import * as Failures from "./Failures.ts"
 import * as HeldRequests from "./HeldRequests.ts"
 import { HttpOptions } from "./HttpOptions.ts"
@@ -18,10 +20,12 @@ import * as LiveRequests from "./LiveRequests.ts"
 import * as LogFrame from "./LogFrame.ts"
 import * as LogReplies from "./LogReplies.ts"
 import { controlOf, etagOf, isBeyondEnd, isUnchanged } from "./LogReplies.ts"
+import * as PostBody from "./PostBody.ts"
 import { decode, type RawQuery, scan } from "./QueryString.ts"
 import * as Route from "./Route.ts"
 import * as ShapeParams from "./ShapeParams.ts"
 import * as ShapeResponse from "./ShapeResponse.ts"
+import * as SubsetReplies from "./SubsetReplies.ts"
 
 type HttpRequest = ShapeResponse.HttpRequest
 type Response = ShapeResponse.ShapeResponse
@@ -41,6 +45,8 @@ export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeR
   readonly drain: Effect.Effect<void>
   /** Number of requests that are held now. */
   readonly held: () => number
+  /** Number of requests for shapes that are being served, held ones included. */
+  readonly admitted: () => Admission.Limits
 }>() {
   static readonly layer: Layer.Layer<ShapeRoutes, never, ShapeEngine | HttpOptions> = Layer.scoped(
     ShapeRoutes,
@@ -58,20 +64,36 @@ const make = Effect.gen(function*() {
   const held = yield* HeldRequests.make<ShapeGone, LiveRequests.Limit>(LiveRequests.limits(options))
   const prefix = (yield* random.nextIntBetween(36 ** 7, 36 ** 8)).toString(36)
   const replies = ShapeResponse.make({ version: options.version, requestIdPrefix: prefix })
-  const validate = ShapeParams.make()
+  const { definition: validateDefinition, request: validate } = ShapeParams.make()
+  const isAuthorized = ApiSecret.make(options.secret)
+  const admission = Admission.make(options.maxConcurrentRequests)
   const failed = Failures.make(engine, replies)
   const logReplies = LogReplies.make({ clock, random, options, replies })
   const live = LiveRequests.make({ engine, held, logReplies, replies })
+  const subsets = SubsetReplies.make({ engine, replies, runFork: Runtime.runFork(yield* Effect.runtime<never>()) })
+  const remove = DeleteShape.make({ engine, replies, validate: validateDefinition })
   let isDraining = false
 
-  // --- Authentication ---
+  // --- Admission ---
 
-  const digest = (text: string) => createHash("sha256").update(text).digest()
-  const secret = options.secret === undefined ? undefined : digest(options.secret)
-  const isAuthorized = ({ apiSecret, secret: given }: RawQuery): boolean => {
-    if (secret === undefined) return true
-    const text = decode(given ?? apiSecret ?? "")
-    return text !== undefined && timingSafeEqual(digest(text), secret)
+  const kindOf = ({ handle }: RawQuery): Admission.Kind => {
+    const name = handle === undefined ? undefined : decode(handle)
+    return name !== undefined && engine.exists(name) ? "existing" : "initial"
+  }
+
+  /** Counts the request until it ends; `undefined` when there are too many. */
+  const admit = (request: HttpRequest, raw: RawQuery): Admission.Permit | undefined => {
+    const permit = admission.acquire(kindOf(raw))
+    if (permit) request.onEnd(permit.release)
+    return permit
+  }
+
+  const overloaded = (request: HttpRequest, raw: RawQuery): Effect.Effect<Response> => {
+    const kind = kindOf(raw)
+    return Effect.map(
+      random.nextIntBetween(6, 11),
+      (seconds) => replies.overloaded(request, kind, options.maxConcurrentRequests[kind], seconds)
+    )
   }
 
   // --- The log ---
@@ -103,7 +125,7 @@ const make = Effect.gen(function*() {
     if (Either.isLeft(validated)) return undefined
     const params = validated.right
     const { definition, handle, offset } = params
-    if (params.live || offset === "now") return undefined
+    if (params.live || params.subset || offset === "now" || admission.isFull(kindOf(raw))) return undefined
     const found = engine.unsafePeek(definition, offset)
     if (!found || (handle !== undefined && handle !== found.shape.handle) || isBeyondEnd(found.slice, offset)) {
       return undefined
@@ -114,20 +136,19 @@ const make = Effect.gen(function*() {
       return logReplies.reply(request, params, shape, slice, etag, undefined, undefined)
     }
     const { ready } = slice.body
-    return ready &&
-      logReplies.reply(
-        request,
-        params,
-        shape,
-        slice,
-        etag,
-        LogFrame.ofReady(ready, controlOf(false, slice)),
-        undefined
-      )
+    if (!ready) return undefined
+    const body = LogFrame.ofReady(ready, controlOf(false, slice))
+    // What is sent at once is not counted.
+    if (body._tag === "Pieces" && !admit(request, raw)) return undefined
+    return logReplies.reply(request, params, shape, slice, etag, body, undefined)
   }
 
   /** One generator for all of it, because its steps are what a request costs. */
-  const serveShape = Effect.fnUntraced(function*(exchange: Failures.Exchange, raw: RawQuery) {
+  const serveShape = Effect.fnUntraced(function*(
+    exchange: Failures.Exchange,
+    raw: RawQuery,
+    permit: Admission.Permit
+  ) {
     const { request } = exchange
     const status = yield* engine.status
     if (status !== "active" && !(yield* awaitReady(status))) {
@@ -139,10 +160,17 @@ const make = Effect.gen(function*() {
     const shape = exchange.shape = yield* engine.resolve(params.definition)
     const { handle, offset } = params
     if (handle !== undefined && handle !== shape.handle) return replies.mustRefetch(request, shape.handle)
+    if (params.subset) {
+      const response = yield* subsets(request, params, shape, params.subset)
+      permit.exchange()
+      return response
+    }
     if (offset === "now") return yield* serveNow(request, params, shape)
 
     const offsetText = LogOffset.format(offset)
     let slice = yield* engine.read(shape.handle, offset)
+    // The snapshot has begun.
+    permit.exchange()
 
     if (isBeyondEnd(slice, offset)) {
       // The server may be catching up with what it has served before a restart.
@@ -170,20 +198,48 @@ const make = Effect.gen(function*() {
         ? replies.health(request, 200, "active")
         : replies.health(request, 202, status === "waiting" ? "waiting" : "starting"))
 
+  const serve = (
+    request: HttpRequest,
+    work: (exchange: Failures.Exchange) => Effect.Effect<Response, Failures.EngineError>
+  ): Effect.Effect<Response> => {
+    const exchange: Failures.Exchange = { request, params: undefined, shape: undefined }
+    return Effect.catchAll(work(exchange), (error) => failed(exchange, error))
+  }
+
+  const post = (request: HttpRequest, permit: Admission.Permit): Effect.Effect<Response> =>
+    Effect.matchEffect(request.body, {
+      onFailure: ({ reason }) =>
+        Effect.succeed(
+          reason === "too large"
+            ? replies.error(request, 413, { error: "Request body too large" })
+            : replies.error(request, 400, { error: "Failed to read request body" })
+        ),
+      onSuccess: (body) => {
+        const query = PostBody.merge(request.query, body)
+        return Either.isLeft(query)
+          ? Effect.succeed(replies.error(request, 400, query.left))
+          : serve(request, (exchange) => serveShape(exchange, scan(query.right), permit))
+      }
+    })
+
+  const deleteShape = Effect.fnUntraced(function*(request: HttpRequest, raw: RawQuery) {
+    if (!options.allowDelete) return replies.error(request, 405, { message: "DELETE not allowed" })
+    const status = yield* engine.status
+    return status === "active" || (yield* awaitReady(status))
+      ? yield* serve(request, () => remove(request, raw))
+      : replies.unavailable(request, LiveRequests.notReadyText[yield* engine.status], 5)
+  })
+
   const shapes = (request: HttpRequest): Effect.Effect<Response> => {
     if (request.method === "OPTIONS") return Effect.succeed(replies.preflight(request))
     const raw = scan(request.query)
     if (!isAuthorized(raw)) return Effect.succeed(replies.unauthorized(request))
-    switch (request.method) {
-      case "DELETE":
-        return Effect.succeed(replies.error(request, 405, { message: "DELETE not allowed" }))
-      case "POST":
-        return Effect.succeed(replies.invalid(request, { method: ["POST is not supported yet"] }))
-      default: {
-        const exchange: Failures.Exchange = { request, params: undefined, shape: undefined }
-        return Effect.catchAll(serveShape(exchange, raw), (error) => failed(exchange, error))
-      }
-    }
+    if (request.method === "DELETE") return deleteShape(request, raw)
+    const permit = admit(request, raw)
+    if (!permit) return overloaded(request, raw)
+    return request.method === "POST"
+      ? post(request, permit)
+      : serve(request, (exchange) => serveShape(exchange, raw, permit))
   }
 
   const answer = (request: HttpRequest): Effect.Effect<Response> => {
@@ -208,7 +264,10 @@ const make = Effect.gen(function*() {
         Cause.isInterrupted(cause)
           ? Effect.interrupt
           : Effect.as(
-            Effect.logError("a request failed", cause),
+            Effect.logError(
+              `${request.method} ${request.path}?${ApiSecret.redacted(request.query)} failed`,
+              cause
+            ),
             replies.internalError(request)
           )),
     unsafeHandle,
@@ -217,6 +276,7 @@ const make = Effect.gen(function*() {
       isDraining = true
       return Effect.zipRight(starting.drain, held.drain)
     }),
+    admitted: admission.counts,
     held: () => starting.size() + held.size("live") + held.size("beyond") + held.size("stream")
   })
 })

@@ -160,8 +160,8 @@ describe("Config", () => {
     }))
 
   it("describes every variable", () => {
-    assert.strictEqual(Config.variables.length, 14)
-    assert.isTrue(Config.variables.every(({ description, name }) => description !== "" && /^[A-Z_]+$/.test(name)))
+    assert.strictEqual(Config.variables.length, 20)
+    assert.isTrue(Config.variables.every(({ description, name }) => description !== "" && /^[A-Z0-9_]+$/.test(name)))
     assert.isTrue(Option.isSome(Option.fromNullable(Config.variables.find(({ name }) => name === "SHAPELOG_INSECURE"))))
   })
 })
