@@ -9,7 +9,7 @@ import { Effect, Exit, Fiber, FiberId, Runtime, type Scope } from "effect"
 import * as Deadlines from "./Deadlines.ts"
 
 /** How a wait ended: `true` when what was waited for has come, `false` when its time is up. */
-export type Outcome<E> = Effect.Effect<boolean, E>
+export type Outcome<E> = Exit.Exit<boolean, E>
 
 interface Held<E> {
   readonly resume: (outcome: Outcome<E>) => void
@@ -28,7 +28,7 @@ export interface HeldRequests<E, L extends string> {
    * Succeeds with `true` when `wake` has completed, `false` when the limit is over or the server drains, and fails as
    * `wake` fails. `wake` runs once for all that wait under the same key, and is interrupted when nobody does any more.
    */
-  readonly hold: (limit: L, key: string, wake: Effect.Effect<void, E>) => Outcome<E>
+  readonly hold: (limit: L, key: string, wake: Effect.Effect<void, E>) => Effect.Effect<boolean, E>
   /** The same with a callback, which is called once unless what this returns is called before. */
   readonly unsafeHold: (
     limit: L,
@@ -54,8 +54,7 @@ export const make = <E, const L extends string>(
     const runFork = Runtime.runFork(yield* Effect.runtime<never>())
     const deadlines = yield* Deadlines.make(limits)
     const groups = new Map<string, Group<E>>()
-    const timeIsUp = Effect.succeed(false)
-    const woken = Effect.succeed(true)
+    const timeIsUp = Exit.succeed(false)
 
     yield* Effect.addFinalizer(() =>
       Fiber.interruptAll(Array.from(groups.values()).flatMap(({ fiber }) => (fiber ? [fiber] : [])))
@@ -88,7 +87,7 @@ export const make = <E, const L extends string>(
       group.fiber = fiber
       fiber.addObserver((exit) => {
         if (groups.get(group.key) === group) groups.delete(group.key)
-        wakeSome(group, Exit.isSuccess(exit) ? woken : Effect.failCause(exit.cause))
+        wakeSome(group, Exit.as(exit, true))
       })
     }
 

@@ -43,6 +43,10 @@ export interface HttpSettings {
   readonly maxConcurrentRequests: Admission.Limits
   /** Whether `DELETE` removes shapes. */
   readonly allowDelete: boolean
+  /** Bytes of compressed bodies that are kept; with none, nothing is compressed. */
+  readonly compressionCacheBytes: number
+  /** How long a client may take to send the head of a request, from its first byte or its connection on. */
+  readonly headersTimeoutMs: number
   /** How long an idle connection is kept open. Keep it above the idle time of any proxy in front. */
   readonly keepAliveTimeoutMs: number
   /** A connection whose client takes no bytes for this long while some are waiting for it is destroyed. */
@@ -67,6 +71,8 @@ export class HttpOptions extends Context.Tag("shapelog/http/HttpOptions")<HttpOp
     insecure: false,
     maxConcurrentRequests: { initial: 300, existing: 10_000 },
     allowDelete: false,
+    compressionCacheBytes: 64 * 1024 * 1024,
+    headersTimeoutMs: 30_000,
     keepAliveTimeoutMs: 60_000,
     sendTimeoutMs: 30_000,
     drainTimeoutMs: 10_000,

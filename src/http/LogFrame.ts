@@ -33,7 +33,40 @@ export type ResponseBody =
   /**
    * Events as they happen, to be pulled likewise. The headers are sent at once, however long the first of them takes.
    */
-  | { readonly _tag: "Events"; readonly pull: Pull }
+  | { readonly _tag: "Events"; readonly source: EventSource }
+
+/** A piece of a stream of events; `end` after the last; `again` when it is to be asked for once more. */
+export type Event = Uint8Array | "end" | "again"
+
+/** A stream of events without a server. Whoever takes from it takes one piece after the other. */
+export interface EventSource {
+  /**
+   * The next piece; `"wait"` when there is none yet, and then `wake` is called once when there may be; an Effect when
+   * it can't be had in this turn.
+   */
+  readonly unsafeNext: (wake: () => void) => Event | "wait" | Effect.Effect<Event, BodyError>
+}
+
+/** The pieces of a stream of events, waited for. */
+export const pullEvents = ({ unsafeNext }: EventSource): Pull => {
+  const take = (event: Event): Pull =>
+    event === "end" ? Effect.succeedNone : event === "again" ? pull : Effect.succeedSome(event)
+  const pull: Pull = Effect.suspend(() => {
+    let isAwake = false
+    let resume: ((next: Pull) => void) | undefined
+    const next = unsafeNext(() => {
+      isAwake = true
+      resume?.(pull)
+    })
+    if (Effect.isEffect(next)) return Effect.flatMap(next, take)
+    if (next !== "wait") return take(next)
+    return Effect.async((waiting) => {
+      if (isAwake) waiting(pull)
+      else resume = waiting
+    })
+  })
+  return pull
+}
 
 /** Bytes of a body, when that is known. */
 export const lengthOf = (body: ResponseBody): number | undefined => {

@@ -1,7 +1,7 @@
 /**
  * Responses from a shape's log: their headers, their ETags, and what ends their bodies (Electric HTTP protocol §5–§7).
  */
-import { type Clock, Effect, type Random } from "effect"
+import type { Clock } from "effect"
 import * as LogOffset from "../domain/LogOffset.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { LogSlice, ShapeInfo } from "../engine/ShapeEngine.ts"
@@ -36,19 +36,27 @@ export const controlOf = (live: boolean, slice: LogSlice): string | undefined =>
 export const etagOf = (shape: ShapeInfo, offset: LogOffset.LogOffset, slice: LogSlice): string =>
   `"${shape.handle}:${LogOffset.format(offset)}:${LogOffset.format(slice.end)}"`
 
-/** Whether `etag` is among those of an `If-None-Match` header. */
-const isNoneMatch = (given: string | undefined, etag: string): boolean =>
-  given !== undefined &&
-  (given === etag || given.split(",").some((each) => each.trim().replaceAll("\"", "") === etag.slice(1, -1)))
-
-/** Whether the client has the response with this ETag already. */
-export const isUnchanged = (request: HttpRequest, etag: string): boolean =>
-  isNoneMatch(ShapeResponse.header(request, "if-none-match"), etag)
+/**
+ * The ETag among those of an `If-None-Match` header that names this response, as it is or compressed; `undefined` when
+ * the client does not have it.
+ */
+export const unchanged = (request: HttpRequest, etag: string): string | undefined => {
+  const given = ShapeResponse.header(request, "if-none-match")
+  if (given === undefined) return undefined
+  if (given === etag) return etag
+  const name = etag.slice(1, -1)
+  for (const each of given.split(",")) {
+    const other = each.trim().replaceAll("\"", "")
+    if (other.startsWith(name) && /^(-(zstd|br|gzip))?$/.test(other.slice(name.length))) return `"${other}"`
+  }
+  return undefined
+}
 
 export const make = (
   { clock, options, random, replies }: {
     readonly clock: Clock.Clock
-    readonly random: Random.Random
+    /** A random whole number from 0 to below the limit. */
+    readonly random: (limit: number) => number
     readonly options: HttpSettings
     readonly replies: ShapeResponse.Replies
   }
@@ -72,13 +80,11 @@ export const make = (
    */
   let unique = clock.unsafeCurrentTimeMillis() * 1_000
 
-  const cursor = ({ cursor }: ShapeParams): Effect.Effect<number> =>
+  /** The `electric-cursor` of a live response. */
+  const cursor = ({ cursor }: ShapeParams): number =>
     Cursor.next(cursor, clock.unsafeCurrentTimeMillis(), options.longPollTimeoutMs, random)
 
   return {
-    /** The `electric-cursor` of a live response. */
-    cursor,
-
     /** A read's response with a body, or without one the 304 of a client that has it already. */
     reply: (
       request: HttpRequest,
@@ -86,8 +92,7 @@ export const make = (
       shape: ShapeInfo,
       slice: LogSlice,
       etag: string,
-      body: LogFrame.ResponseBody | undefined,
-      cursor: number | undefined
+      body: LogFrame.ResponseBody | undefined
     ): Response => ({
       status: body === undefined ? 304 : 200,
       headers: replies.logHeaders(request, cacheControl(request, params), {
@@ -96,21 +101,24 @@ export const make = (
         etag,
         hasData: true,
         upToDate: slice.upToDate,
-        cursor,
+        cursor: params.live ? cursor(params) : undefined,
         schema: body === undefined || params.live ? undefined : shape.schema
       }),
-      body: body ?? LogFrame.none
+      body: body ?? LogFrame.none,
+      sameBytes: body && (params.live || !slice.upToDate)
+        ? { key: slice.upToDate ? `${etag}.` : etag, isLive: params.live }
+        : undefined
     }),
 
     /** A response that says nothing but that `offset` is up to date. */
-    withoutNews: Effect.fnUntraced(function*(
+    withoutNews: (
       request: HttpRequest,
       params: ShapeParams,
       shape: ShapeInfo,
       offset: string,
       end: LogOffset.LogOffset,
       lastSeen: Lsn.Lsn
-    ) {
+    ): Response => {
       const endText = LogOffset.format(end)
       const headers = replies.logHeaders(request, cacheControl(request, params), {
         handle: shape.handle,
@@ -118,12 +126,11 @@ export const make = (
         etag: `"${shape.handle}:${offset}:${endText}:${++unique}"`,
         hasData: false,
         upToDate: true,
-        cursor: params.live ? yield* cursor(params) : undefined,
+        cursor: params.live ? cursor(params) : undefined,
         schema: params.live ? undefined : shape.schema
       })
-      const body = LogFrame.ascii(`[${LogFrame.upToDate(Lsn.max(lastSeen, end.tx))}]`)
-      return { status: 200, headers, body } satisfies Response
-    }),
+      return { status: 200, headers, body: LogFrame.ascii(`[${LogFrame.upToDate(Lsn.max(lastSeen, end.tx))}]`) }
+    },
 
     /**
      * A stream of events that has yet to send what comes after `offset`: a client whose connection breaks comes back
@@ -135,8 +142,7 @@ export const make = (
       shape: ShapeInfo,
       offset: LogOffset.LogOffset,
       upToDate: boolean,
-      cursor: number,
-      pull: LogFrame.Pull
+      source: LogFrame.EventSource
     ): Response => ({
       status: 200,
       headers: replies.eventHeaders(request, cacheControl(request, params), {
@@ -145,10 +151,10 @@ export const make = (
         etag: `"${shape.handle}:${LogOffset.format(offset)}:${LogOffset.format(offset)}:${++unique}"`,
         hasData: true,
         upToDate,
-        cursor,
+        cursor: cursor(params),
         schema: undefined
       }),
-      body: { _tag: "Events", pull }
+      body: { _tag: "Events", source }
     })
   }
 }

@@ -24,16 +24,16 @@ const flushHeaders = (request: HttpServerRequest.HttpServerRequest) =>
  */
 const pieces = (
   request: HttpServerRequest.HttpServerRequest,
-  { _tag, pull }: Extract<LogFrame.ResponseBody, { readonly pull: LogFrame.Pull }>
+  body: Extract<LogFrame.ResponseBody, { readonly _tag: "Pieces" | "Events" }>
 ): Stream.Stream<Uint8Array, LogFrame.BodyError> =>
   Stream.repeatEffectOption(
     Effect.flatMap(
-      Effect.mapError(pull, Option.some),
+      Effect.mapError(body._tag === "Events" ? LogFrame.pullEvents(body.source) : body.pull, Option.some),
       (piece) => (Option.isSome(piece) ? Effect.succeed(piece.value) : Effect.fail(Option.none()))
     )
   ).pipe(
     // The server sends headers along with the first piece, which a stream of events may be long without.
-    (pieces) => (_tag === "Events" ? Stream.onStart(pieces, flushHeaders(request)) : pieces),
+    (pieces) => (body._tag === "Events" ? Stream.onStart(pieces, flushHeaders(request)) : pieces),
     Stream.tapError(() =>
       Effect.sync(() => {
         if (request.source instanceof IncomingMessage) request.source.socket.destroy()

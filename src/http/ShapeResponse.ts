@@ -40,6 +40,8 @@ export interface ShapeResponse {
    */
   readonly headers: Array<string>
   readonly body: LogFrame.ResponseBody
+  /** Set when every response with this key has a body of the same bytes. */
+  readonly sameBytes?: { readonly key: string; readonly isLive: boolean } | undefined
 }
 
 /** The value of a header; several fields of one name count as one, comma-separated. */

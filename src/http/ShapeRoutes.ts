@@ -6,12 +6,13 @@
  *
  * The layer must be released after the server that calls `handle`.
  */
-import { Cause, Context, Effect, Either, Layer, Runtime } from "effect"
+import { Cause, Context, Effect, Either, Layer, Runtime, Utils } from "effect"
 import type { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import { type EngineStatus, ShapeEngine, type ShapeInfo } from "../engine/ShapeEngine.ts"
 import * as Admission from "./Admission.ts"
 import * as ApiSecret from "./ApiSecret.ts"
+import * as Compression from "./Compression.ts"
 import * as DeleteShape from "./DeleteShape.ts"
 import * as Failures from "./Failures.ts"
 import * as HeldRequests from "./HeldRequests.ts"
@@ -19,7 +20,7 @@ import { HttpOptions } from "./HttpOptions.ts"
 import * as LiveRequests from "./LiveRequests.ts"
 import * as LogFrame from "./LogFrame.ts"
 import * as LogReplies from "./LogReplies.ts"
-import { controlOf, etagOf, isBeyondEnd, isUnchanged } from "./LogReplies.ts"
+import { controlOf, etagOf, isBeyondEnd, unchanged } from "./LogReplies.ts"
 import * as PostBody from "./PostBody.ts"
 import { decode, type RawQuery, scan } from "./QueryString.ts"
 import * as Route from "./Route.ts"
@@ -37,8 +38,17 @@ const before = ({ op, tx }: LogOffset.LogOffset): LogOffset.LogOffset =>
 export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeRoutes, {
   /** Answers a request. Interrupting it lets go of everything that waits for it. */
   readonly handle: (request: HttpRequest) => Effect.Effect<Response>
-  /** The same in this turn, for a read that has to wait for nothing; `undefined` for every other request. */
-  readonly unsafeHandle: (request: HttpRequest) => Response | undefined
+  /**
+   * The same in this turn, for a read that has to wait for nothing, and for a live request that has to wait for news:
+   * `later` is called once with its answer or with what makes it, unless it is released before. An Effect where the
+   * answer's body has to be compressed first; `undefined` for every other request.
+   */
+  readonly unsafeHandle: (
+    request: HttpRequest,
+    later: LiveRequests.Later<never>
+  ) => Response | Effect.Effect<Response> | LiveRequests.Held | undefined
+  /** Bodies that are being compressed, and bytes of those that are kept. */
+  readonly compression: Pick<Compression.Compression, "keptBytes" | "running">
   /** The answer to a request line that is too long to be looked at. */
   readonly tooLong: (request: HttpRequest) => Response
   /** Answers all held requests at once and holds none from now on. */
@@ -68,7 +78,9 @@ const make = Effect.gen(function*() {
   const isAuthorized = ApiSecret.make(options.secret)
   const admission = Admission.make(options.maxConcurrentRequests)
   const failed = Failures.make(engine, replies)
-  const logReplies = LogReplies.make({ clock, random, options, replies })
+  const dice = new Utils.PCGRandom(yield* random.nextIntBetween(0, 2 ** 31))
+  const logReplies = LogReplies.make({ clock, random: (limit) => dice.integer(limit), options, replies })
+  const compression = yield* Compression.make(options.compressionCacheBytes)
   const live = LiveRequests.make({ engine, held, logReplies, replies })
   const subsets = SubsetReplies.make({ engine, replies, runFork: Runtime.runFork(yield* Effect.runtime<never>()) })
   const remove = DeleteShape.make({ engine, replies, validate: validateDefinition })
@@ -106,7 +118,7 @@ const make = Effect.gen(function*() {
     // In this order: the log reaches at least to the LSN that the response says it does.
     const lastSeen = yield* engine.lastSeenLsn
     const end = yield* engine.end(shape.handle)
-    return yield* logReplies.withoutNews(request, params, shape, "now", end, lastSeen)
+    return logReplies.withoutNews(request, params, shape, "now", end, lastSeen)
   })
 
   // --- Requests ---
@@ -115,32 +127,65 @@ const make = Effect.gen(function*() {
   const awaitReady = (status: EngineStatus): Effect.Effect<boolean> =>
     status === "stopping" ? Effect.succeed(false) : starting.hold("ready", "active", engine.awaitActive)
 
-  const unsafeHandle = (request: HttpRequest): Response | undefined => {
+  const whenFailed = (exchange: Failures.Exchange, work: Effect.Effect<Response, Failures.EngineError>) =>
+    Effect.catchAll(work, (error) => failed(exchange, error))
+
+  const recovered = (request: HttpRequest, work: Effect.Effect<Response>): Effect.Effect<Response> =>
+    Effect.catchAllCause(work, (cause) =>
+      Cause.isInterrupted(cause)
+        ? Effect.interrupt
+        : Effect.as(
+          Effect.logError(`${request.method} ${request.path}?${ApiSecret.redacted(request.query)} failed`, cause),
+          replies.internalError(request)
+        ))
+
+  const encoded = (request: HttpRequest, work: Effect.Effect<Response>): Effect.Effect<Response> =>
+    Effect.flatMap(work, (response) => compression.encode(request, response))
+
+  const isLong = ({ _tag }: LogFrame.ResponseBody): boolean => _tag === "Pieces" || _tag === "Events"
+
+  const unsafeHandle = (
+    request: HttpRequest,
+    later: LiveRequests.Later<never>
+  ): Response | LiveRequests.Held | undefined => {
     if ((request.method !== "GET" && request.method !== "HEAD") || Route.match(request.path) !== "shape") {
       return undefined
     }
     const raw = scan(request.query)
-    if ((raw.live !== undefined && raw.live !== "false") || !isAuthorized(raw)) return undefined
+    if (!isAuthorized(raw)) return undefined
     const validated = validate(raw)
     if (Either.isLeft(validated)) return undefined
     const params = validated.right
     const { definition, handle, offset } = params
-    if (params.live || params.subset || offset === "now" || admission.isFull(kindOf(raw))) return undefined
+    if (params.subset || offset === "now" || admission.isFull(kindOf(raw))) return undefined
     const found = engine.unsafePeek(definition, offset)
     if (!found || (handle !== undefined && handle !== found.shape.handle) || isBeyondEnd(found.slice, offset)) {
       return undefined
     }
     const { shape, slice } = found
-    const etag = etagOf(shape, offset, slice)
-    if (isUnchanged(request, etag)) {
-      return logReplies.reply(request, params, shape, slice, etag, undefined, undefined)
+    if (params.live) {
+      const exchange: Failures.Exchange = { request, params, shape }
+      const answer = live.unsafeHandle(
+        request,
+        params,
+        shape,
+        offset,
+        slice,
+        (answer) => later(Effect.isEffect(answer) ? recovered(request, whenFailed(exchange, answer)) : answer)
+      )
+      // Not full, as of this turn. What is sent at once is not counted.
+      if (answer && (answer._tag === "Held" || isLong(answer.body))) admit(request, raw)
+      return answer
     }
+    const etag = etagOf(shape, offset, slice)
+    const known = unchanged(request, etag)
+    if (known !== undefined) return logReplies.reply(request, params, shape, slice, known, undefined)
     const { ready } = slice.body
     if (!ready) return undefined
     const body = LogFrame.ofReady(ready, controlOf(false, slice))
     // What is sent at once is not counted.
-    if (body._tag === "Pieces" && !admit(request, raw)) return undefined
-    return logReplies.reply(request, params, shape, slice, etag, body, undefined)
+    if (isLong(body) && !admit(request, raw)) return undefined
+    return logReplies.reply(request, params, shape, slice, etag, body)
   }
 
   /** One generator for all of it, because its steps are what a request costs. */
@@ -181,15 +226,14 @@ const make = Effect.gen(function*() {
       }
     }
 
-    if (params.live) return yield* live(request, params, shape, offset, slice)
+    if (params.live) return yield* live.handle(request, params, shape, offset, slice)
     const etag = etagOf(shape, offset, slice)
-    if (isUnchanged(request, etag)) {
-      return logReplies.reply(request, params, shape, slice, etag, undefined, undefined)
-    }
+    const known = unchanged(request, etag)
+    if (known !== undefined) return logReplies.reply(request, params, shape, slice, known, undefined)
     const control = controlOf(false, slice)
     const { ready } = slice.body
     const body = ready === undefined ? yield* LogFrame.ofPulled(slice.body, control) : LogFrame.ofReady(ready, control)
-    return logReplies.reply(request, params, shape, slice, etag, body, undefined)
+    return logReplies.reply(request, params, shape, slice, etag, body)
   })
 
   const health = (request: HttpRequest): Effect.Effect<Response> =>
@@ -203,7 +247,7 @@ const make = Effect.gen(function*() {
     work: (exchange: Failures.Exchange) => Effect.Effect<Response, Failures.EngineError>
   ): Effect.Effect<Response> => {
     const exchange: Failures.Exchange = { request, params: undefined, shape: undefined }
-    return Effect.catchAll(work(exchange), (error) => failed(exchange, error))
+    return whenFailed(exchange, work(exchange))
   }
 
   const post = (request: HttpRequest, permit: Admission.Permit): Effect.Effect<Response> =>
@@ -259,18 +303,17 @@ const make = Effect.gen(function*() {
   }
 
   return ShapeRoutes.of({
-    handle: (request) =>
-      Effect.catchAllCause(Effect.suspend(() => answer(request)), (cause) =>
-        Cause.isInterrupted(cause)
-          ? Effect.interrupt
-          : Effect.as(
-            Effect.logError(
-              `${request.method} ${request.path}?${ApiSecret.redacted(request.query)} failed`,
-              cause
-            ),
-            replies.internalError(request)
-          )),
-    unsafeHandle,
+    handle: (request) => encoded(request, recovered(request, Effect.suspend(() => answer(request)))),
+    unsafeHandle: (request, later) => {
+      const answer = unsafeHandle(request, (answer) => {
+        if (Effect.isEffect(answer)) later(encoded(request, answer))
+        else later(compression.applies(request, answer) ? compression.encode(request, answer) : answer)
+      })
+      return answer === undefined || answer._tag === "Held" || !compression.applies(request, answer)
+        ? answer
+        : compression.encode(request, answer)
+    },
+    compression,
     tooLong: replies.tooLong,
     drain: Effect.suspend(() => {
       isDraining = true

@@ -6,7 +6,7 @@
  * The server pulls a stream's pieces as its client takes them. Between two pieces a stream is an offset and, while it
  * waits, an entry among the held requests.
  */
-import { type Context, Effect, Option } from "effect"
+import { type Context, Effect, Exit, Option } from "effect"
 import type { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import type { ShapeRequest } from "../domain/ShapeDefinition.ts"
@@ -21,16 +21,16 @@ import { isBeyondEnd, isQuiet } from "./LogReplies.ts"
 export type Limit = "stream" | "keepAlive"
 
 export interface Sse {
-  /**
-   * The pieces of a stream that begins after `offset`. `onEnd` gets what must be called when nobody pulls any more.
-   */
+  /** A stream that begins after `offset`. `onEnd` gets what must be called when nobody takes from it any more. */
   readonly open: (
     handle: string,
     definition: ShapeRequest,
     offset: LogOffset.LogOffset,
     onEnd: (release: () => void) => void
-  ) => LogFrame.Pull
+  ) => LogFrame.EventSource
 }
+
+type Next = ReturnType<LogFrame.EventSource["unsafeNext"]>
 
 /** A long batch on its way to one client. */
 interface Reading {
@@ -57,55 +57,67 @@ export const make = (
   const open: Sse["open"] = (handle, definition, first, onEnd) => {
     let offset = first
     let reading: Reading | undefined
+    /** What was read to answer the next call. */
+    let known: LogSlice | undefined
     let isOver = false
-    /** Ends the wait that is under way. */
-    let stopWaiting: (() => void) | undefined
-    onEnd(held.after("stream", () => {
+    /** A comment is due. */
+    let isSilent = false
+    /** Takes the wait that is under way back. */
+    let release: (() => void) | undefined
+    let wake: (() => void) | undefined
+
+    const woken = () => {
+      release = undefined
+      const resume = wake
+      wake = undefined
+      resume?.()
+    }
+    const cancel = held.after("stream", () => {
       isOver = true
-      stopWaiting?.()
-    }))
+      release?.()
+      woken()
+    })
+    onEnd(() => {
+      cancel()
+      isOver = true
+      wake = undefined
+      release?.()
+    })
 
     /** Until the log's end is past `end`, a comment is due, or the stream's time is over. */
-    const wait = (end: LogOffset.LogOffset): LogFrame.Pull =>
-      Effect.flatMap(
-        Effect.async<boolean, ShapeGone>((resume) => {
-          const release = held.unsafeHold(
-            "keepAlive",
-            `${handle}>${LogOffset.format(end)}`,
-            engine.awaitChange(handle, end),
-            (outcome) => {
-              stopWaiting = undefined
-              resume(outcome)
-            }
-          )
-          stopWaiting = () => {
-            stopWaiting = undefined
-            release()
-            resume(Effect.succeed(true))
-          }
-          return Effect.sync(release)
-        }),
-        (isWoken) => (isWoken || isOver || held.isDraining() ? pull : Effect.succeedSome(EventFrame.KEEP_ALIVE))
+    const wait = (end: LogOffset.LogOffset, then: () => void): "wait" => {
+      wake = then
+      release = held.unsafeHold(
+        "keepAlive",
+        `${handle}>${LogOffset.format(end)}`,
+        engine.awaitChange(handle, end),
+        (outcome) => {
+          if (Exit.isFailure(outcome)) isOver = true
+          else if (!outcome.value) isSilent = true
+          woken()
+        }
       )
+      return "wait"
+    }
 
-    const after = (slice: LogSlice): LogFrame.Pull => {
-      if (isBeyondEnd(slice, offset)) return Effect.succeedNone
-      if (isQuiet(slice, offset)) return wait(slice.end)
+    const after = (slice: LogSlice, then: () => void): Next => {
+      if (isBeyondEnd(slice, offset)) return "end"
+      if (isQuiet(slice, offset)) return wait(slice.end, then)
       if (!LogOffset.lessThan(LogOffset.snapshotEnd, slice.end)) {
         reading = { key: "", from: offset, own: batches.own(slice), index: 0, sent: 0, skip: 0 }
-        return pull
+        return piece(reading)
       }
       const found = batches.of(handle, offset, slice)
       if (found._tag === "Short") {
         offset = slice.end
-        return Effect.succeedSome(found.bytes)
+        return found.bytes
       }
       reading = { key: found.key, from: offset, own: undefined, index: 0, sent: 0, skip: 0 }
-      return pull
+      return piece(reading)
     }
 
     /** The next piece of a long batch. Its end is that of the batch, or of the longer one that is there by now. */
-    const piece = (current: Reading): LogFrame.Pull => {
+    const piece = (current: Reading): Effect.Effect<LogFrame.Event, LogFrame.BodyError> => {
       const batch = current.own ?? batches.find(current.key)
       if (batch === undefined || !batch.has(current.index)) {
         return Effect.flatMap(engine.read(handle, current.from), (slice) => {
@@ -115,11 +127,11 @@ export const make = (
           return piece(current)
         })
       }
-      return Effect.flatMap(batch.piece(current.index), (found): LogFrame.Pull => {
+      return Effect.flatMap(batch.piece(current.index), (found): ReturnType<typeof piece> => {
         if (Option.isNone(found)) {
           reading = undefined
           offset = batch.to
-          return pull
+          return Effect.succeed("again")
         }
         current.index++
         const { skip } = current
@@ -127,7 +139,7 @@ export const make = (
         if (skip >= found.value.length) return piece(current)
         const rest = skip === 0 ? found.value : found.value.subarray(skip)
         current.sent += rest.length
-        return Effect.succeedSome(rest)
+        return Effect.succeed(rest)
       })
     }
 
@@ -136,18 +148,27 @@ export const make = (
       return found?.shape.handle === handle ? found.slice : undefined
     }
 
-    const pull: LogFrame.Pull = Effect.suspend(() => {
+    const read = Effect.suspend(() => engine.read(handle, offset)).pipe(
+      Effect.map((slice): LogFrame.Event => {
+        known = slice
+        return "again"
+      }),
+      // What is not begun was not promised: the next request learns that the shape is gone.
+      Effect.catchTag("ShapeGone", () => Effect.succeed("end" as const))
+    )
+
+    const unsafeNext = (then: () => void): Next => {
       if (reading !== undefined) return piece(reading)
-      if (isOver || held.isDraining()) return Effect.succeedNone
-      const slice = peek()
-      return Effect.catchTag(
-        slice ? after(slice) : Effect.flatMap(engine.read(handle, offset), after),
-        "ShapeGone",
-        // What was begun must not be taken for whole; what was not begun was not promised.
-        (error) => (reading === undefined ? Effect.succeedNone : Effect.fail(error))
-      )
-    })
-    return pull
+      if (isOver || held.isDraining()) return "end"
+      if (isSilent) {
+        isSilent = false
+        return EventFrame.KEEP_ALIVE
+      }
+      const slice = known ?? peek()
+      known = undefined
+      return slice ? after(slice, then) : read
+    }
+    return { unsafeNext }
   }
 
   return { open }

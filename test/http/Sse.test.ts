@@ -8,6 +8,7 @@ import type { LogOffset } from "../../src/domain/LogOffset.ts"
 import type { LogBody } from "../../src/engine/ShapeEngine.ts"
 import * as EventBatches from "../../src/http/EventBatches.ts"
 import { EventFramer } from "../../src/http/EventFrame.ts"
+import * as LogFrame from "../../src/http/LogFrame.ts"
 import type { ShapeResponse } from "../../src/http/ShapeResponse.ts"
 import { type FakeEngine, type FakeShape, pulling } from "../support/FakeEngine.ts"
 import { bodyOf, eventually, headerOf, routes } from "./HttpFixture.ts"
@@ -21,8 +22,9 @@ const url = (shape: FakeShape, offset: string, more = "") =>
 const follow = Effect.fnUntraced(function*(response: ShapeResponse) {
   const { body } = response
   if (body._tag !== "Events") return yield* Effect.dieMessage(`no stream: ${bodyOf(response)}`)
+  const pull = LogFrame.pullEvents(body.source)
   const state = { pieces: new Array<Uint8Array>(), isOver: false, text: () => Buffer.concat(state.pieces).toString() }
-  const step: Effect.Effect<void, unknown> = Effect.flatMap(body.pull, (piece) => {
+  const step: Effect.Effect<void, unknown> = Effect.flatMap(pull, (piece) => {
     if (Option.isNone(piece)) {
       state.isOver = true
       return Effect.void
@@ -31,7 +33,7 @@ const follow = Effect.fnUntraced(function*(response: ShapeResponse) {
     return Effect.zipRight(Effect.yieldNow(), step)
   })
   const fiber = yield* Effect.fork(step)
-  return { ...state, state, fiber, pull: body.pull }
+  return { ...state, state, fiber }
 })
 
 describe("framing", () => {
@@ -175,7 +177,7 @@ describe("a stream", () => {
       fake.append(shape, 200n, ["{\"a\":2}"], true)
       const response = yield* get(url(shape, "0_inf"))
       if (response.body._tag !== "Events") return assert.fail()
-      const { pull } = response.body
+      const pull = LogFrame.pullEvents(response.body.source)
       assert.strictEqual(String(Option.getOrThrow(yield* pull)), event("{\"a\":1}"))
       yield* TestClock.adjust("60 seconds")
       assert.isTrue(Option.isNone(yield* pull))
@@ -334,7 +336,7 @@ describe("streams at the same offset", () => {
       fake.append(shape, 100n, ["{}"])
       const slow = yield* get(url(shape, "0_inf"))
       if (slow.body._tag !== "Events") return assert.fail()
-      const { pull } = slow.body
+      const pull = LogFrame.pullEvents(slow.body.source)
       let text = ""
       for (let i = 0; i < 3; i++) text += String(Option.getOrThrow(yield* pull))
       const quick = yield* follow(yield* get(url(shape, "0_inf")))
