@@ -33,6 +33,7 @@ const pair = (key: string, value: string): string => `&${encode(key)}=${encode(v
 
 /** A value of a parameter as text; what has none is left as JSON, which no parameter takes. */
 const textOf = (value: unknown): string => {
+  if (typeof value === "string") return value
   const text = parameterText(value)
   return Either.isRight(text) ? text.right ?? "" : JSON.stringify(value)
 }
