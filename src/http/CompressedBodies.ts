@@ -2,7 +2,7 @@
  * Compressed bodies that many ask for: each is compressed once, and everybody reads from what there is of it already.
  * Finished ones are kept as long as they were asked for lately, up to a number of bytes.
  */
-import { Cause, Effect, Exit, Option, Runtime, type Scope } from "effect"
+import { Cause, Effect, Exit, FiberId, Option, Runtime, type Scope } from "effect"
 import * as Compressor from "./Compressor.ts"
 import type * as LogFrame from "./LogFrame.ts"
 import type { Encoding } from "./Negotiation.ts"
@@ -14,6 +14,9 @@ class CompressedBody {
   readonly pieces: Array<Uint8Array> = []
   bytes = 0
   outcome: Exit.Exit<void, LogFrame.BodyError> | undefined
+  /** Set by whoever makes it: ends that. */
+  stop: () => void = () => undefined
+  private readers = 0
   private readonly waiting = new Set<() => void>()
 
   /** Tells those who wait that there is more, or that there won't be. */
@@ -29,8 +32,15 @@ class CompressedBody {
     return Effect.sync(() => this.waiting.delete(done))
   })
 
-  /** The pieces from the first one on, for one reader. */
-  read(): LogFrame.Pull {
+  /**
+   * The pieces from the first one on, for one reader; `onEnd` gets what must be called when it reads no more. What
+   * nobody reads any more is not made any further.
+   */
+  read(onEnd: (release: () => void) => void): LogFrame.Pull {
+    this.readers++
+    onEnd(() => {
+      if (--this.readers === 0 && this.outcome === undefined) this.stop()
+    })
     let next = 0
     const pull: LogFrame.Pull = Effect.suspend(() => {
       const piece = this.pieces[next]
@@ -47,8 +57,8 @@ class CompressedBody {
 
 export interface CompressedBodies {
   /**
-   * The body that is known under `key`, which stands for its bytes; when there is none, `source` is compressed. Never
-   * waits.
+   * The body that is known under `key`, which stands for its bytes; when there is none, `source` is compressed, as long
+   * as somebody reads it.
    */
   readonly get: (encoding: Encoding, key: string, source: () => LogFrame.Pull) => CompressedBody
   /** The same if it is there. */
@@ -100,7 +110,7 @@ export const make = (maxBytes: number): Effect.Effect<CompressedBodies, never, S
           running--
           body.outcome = exit
           if (Exit.isSuccess(exit)) keep(key, body)
-          else bodies.delete(key)
+          else if (bodies.get(key) === body) bodies.delete(key)
           body.changed()
         })).pipe(
           Effect.catchAllCause((cause) =>
@@ -110,7 +120,11 @@ export const make = (maxBytes: number): Effect.Effect<CompressedBodies, never, S
           )
         )
       // Whoever asks for it first may go away before the others.
-      runFork(work, { scope })
+      const fiber = runFork(work, { scope })
+      body.stop = () => {
+        if (bodies.get(key) === body) bodies.delete(key)
+        fiber.unsafeInterruptAsFork(FiberId.none)
+      }
       return body
     }
 

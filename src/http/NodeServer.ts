@@ -9,7 +9,20 @@
  * sent at the
  *   deadline is cut off.
  */
-import { Cause, Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  type Fiber,
+  FiberId,
+  Layer,
+  Option,
+  Runtime,
+  RuntimeFlags,
+  Schema
+} from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import { HttpOptions } from "./HttpOptions.ts"
@@ -133,19 +146,24 @@ const make = Effect.gen(function*() {
       res.write(piece)
       res.socket?.uncork()
     }
-    const takeLater = (next: Effect.Effect<LogFrame.Event, LogFrame.BodyError>) =>
-      follow(
-        res,
-        Effect.matchEffect(next, {
-          onFailure: (error) => cutOff(res, error),
-          onSuccess: (event) =>
-            Effect.sync(() => {
-              if (event === "end") return end(res)
-              if (event !== "again") write(event)
-              setImmediate(take)
-            })
-        })
-      )
+    let making: Fiber.RuntimeFiber<void> | undefined
+    res.once("close", () => making?.unsafeInterruptAsFork(FiberId.none))
+    res.on("error", (cause) => runFork(Effect.logDebug("a response could not be written", cause)))
+    const takeLater = (next: Effect.Effect<LogFrame.Event, LogFrame.BodyError>) => {
+      making = runFork(Effect.matchEffect(next, {
+        onFailure: (error) => cutOff(res, error),
+        onSuccess: (event) =>
+          Effect.sync(() => {
+            if (event === "end") return end(res)
+            if (event !== "again") write(event)
+            setImmediate(take)
+          })
+      }))
+      making.addObserver((exit) => {
+        making = undefined
+        ended(res, exit)
+      })
+    }
     const take = () => {
       try {
         unsafeTake()

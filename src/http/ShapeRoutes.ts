@@ -47,6 +47,8 @@ export class ShapeRoutes extends Context.Tag("shapelog/http/ShapeRoutes")<ShapeR
     request: HttpRequest,
     later: LiveRequests.Later<never>
   ) => Response | Effect.Effect<Response> | LiveRequests.Held | undefined
+  /** What is waited for, and time limits that are watched, for all requests together. */
+  readonly waiting: () => { readonly groups: number; readonly timers: number }
   /** Bodies that are being compressed, and bytes of those that are kept. */
   readonly compression: Pick<Compression.Compression, "keptBytes" | "running">
   /** The answer to a request line that is too long to be looked at. */
@@ -320,6 +322,7 @@ const make = Effect.gen(function*() {
       return Effect.zipRight(starting.drain, held.drain)
     }),
     admitted: admission.counts,
+    waiting: () => ({ groups: starting.groups() + held.groups(), timers: starting.size() + held.size() }),
     held: () => starting.size() + held.size("live") + held.size("beyond") + held.size("stream")
   })
 })
