@@ -58,7 +58,7 @@ const serve = Effect.gen(function*() {
     if (table === undefined) return
     yield* Console.log(`  Postgres:      psql '${Redacted.value(url)}'`)
     yield* Console.log(
-      `  A first look:  curl '${base}/v1/shape?table=${table}&offset=-1${secret ? `&secret=${secret}` : ""}'`
+      `  A first look:  curl '${base}/v1/shape?table=${table}&offset=-1${secret ? "&secret=<SHAPELOG_SECRET>" : ""}'`
     )
   })
   const running = Effect.andThen(announce, Effect.raceFirst(Effect.flatten(EngineFailure), died))

@@ -11,6 +11,8 @@ import type { HttpRequest, Replies, ShapeResponse } from "./ShapeResponse.ts"
 const MISMATCH = "The specified shape definition and handle do not match. Please ensure the shape definition is " +
   "correct or omit the shape handle from the request to obtain a new one."
 
+const booleans: ReadonlySet<string> = new Set(["true", "false", "1", "0"])
+
 export const make = (
   { engine, replies, validate }: {
     readonly engine: Context.Tag.Service<ShapeEngine>
@@ -29,6 +31,9 @@ export const make = (
       ShapeResponse,
       InvalidRequest | DatabaseUnavailable
     > {
+      const flags = Object.entries({ live: raw.live, live_sse: raw.liveSse ?? raw.experimentalLiveSse })
+      const wrong = flags.find(([, flag]) => flag !== undefined && (flag === true || !booleans.has(flag)))
+      if (wrong) return replies.invalid(request, { [wrong[0]]: ["is invalid"] })
       const handle = raw.handle === undefined ? undefined : decode(raw.handle)
       const definition = validate(raw)
       if (Either.isLeft(definition)) return replies.invalid(request, definition.left)

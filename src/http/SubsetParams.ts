@@ -45,12 +45,16 @@ export const parameterText = (value: unknown): Parsed<string | null> => {
 const isObject = (value: unknown): value is Readonly<Record<string, unknown>> =>
   typeof value === "object" && value !== null && !Array.isArray(value)
 
+/** Most parameters of a clause: Postgres has no more either. */
+export const MAX_PARAMS = 65_535
+
 /** Values of `$1…$n`, from what is keyed by their numbers. */
 export const positional = <A>(values: Iterable<readonly [string, A]>): Parsed<ReadonlyArray<A>> => {
   const entries: Array<readonly [number, A]> = []
   for (const [key, value] of values) {
     if (!/^\d{1,9}$/.test(key)) return Either.left("Parameters can only use numbers as keys")
     entries.push([Number(key), value])
+    if (entries.length > MAX_PARAMS) return Either.left(`must not be more than ${MAX_PARAMS}`)
   }
   entries.sort((a, b) => a[0] - b[0])
   return entries.every(([position], i) => position === i + 1)

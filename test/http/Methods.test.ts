@@ -219,6 +219,12 @@ describe("the body of a POST", () => {
       }
       const nul = yield* request(base, { method: "POST", headers: json, body: "{\"table\":\"a\\u0000\"}" })
       assert.strictEqual(nul.body, invalid({ table: ["has invalid encoding"] }))
+      const values = { subset: {}, table: {}, columns: [1], params: { 1: 9007199254740993, 2: [] }, offset: ["x"] }
+      const wrong = yield* request(base, { method: "POST", headers: json, body: JSON.stringify(values) })
+      assert.deepStrictEqual(JSON.parse(wrong.body), {
+        message: "Invalid request",
+        errors: { table: ["is invalid"], columns: ["is invalid"], params: ["is invalid"], offset: ["is invalid"] }
+      })
       const lone = yield* request(base, {
         method: "POST",
         headers: json,
@@ -226,6 +232,25 @@ describe("the body of a POST", () => {
       })
       assert.strictEqual(lone.status, 400)
       assert.isEmpty(fake.resolved)
+    }))
+
+  it.scoped("is read in moderate time, whatever is in it", () =>
+    Effect.gen(function*() {
+      const { fake, request } = yield* Fixture.server()
+      fake.define("items", [["{}"]])
+      const many = (count: number) => Object.fromEntries(Array.from({ length: count }, (_, i) => [i + 1, "x"]))
+      const post = (body: unknown) => request(base, { method: "POST", headers: json, body: JSON.stringify(body) })
+      assert.strictEqual((yield* post(many(500_000))).status, 200)
+      assert.strictEqual(
+        (yield* post({ params: many(70_000) })).body,
+        invalid({ subset: { params: ["must not be more than 65535"] } })
+      )
+      assert.strictEqual((yield* post({ subset: {}, params: many(70_000) })).body, invalid({ params: ["is invalid"] }))
+      assert.strictEqual((yield* post({ subset: {}, params: many(65_535) })).status, 200)
+      const deep = "{\"where\":" + "[".repeat(100_000) + "]".repeat(100_000) + "}"
+      assert.strictEqual((yield* request(base, { method: "POST", headers: json, body: deep })).status, 400)
+      const nested = "{\"a\":" + "[".repeat(1_000_000) + "]".repeat(1_000_000) + "}"
+      assert.include([200, 400], (yield* request(base, { method: "POST", headers: json, body: nested })).status)
     }))
 
   it.scoped("may not bring the secret", () =>
@@ -339,6 +364,7 @@ describe("DELETE", () => {
           message: "Invalid request",
           errors: { table: ["Invalid unquoted identifier contains special characters: a b"] }
         }],
+        ["table=items&live=foo", 400, { message: "Invalid request", errors: { live: ["is invalid"] } }],
         ["table=items&replica=x", 400, { message: "Invalid request", errors: { replica: ["is invalid"] } }]
       ]
       for (const [query, status, body] of cases) {

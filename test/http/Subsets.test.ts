@@ -79,6 +79,7 @@ const refused: ReadonlyArray<readonly [Readonly<Record<string, string>> | string
   [{ subset__where: "a\0" }, { where: "has invalid encoding" }],
   ["{\"limit\":0,\"order_by\":\"id\"}", { limit: "must be greater than 0" }],
   ["{\"limit\":\"x\",\"order_by\":\"id\"}", { limit: "is invalid" }],
+  ["{\"where\":{},\"order_by\":[\"id\"]}", { where: "is invalid", order_by: "is invalid" }],
   ["{\"params\":[1]}", { params: "params must be a JSON object" }],
   ["{\"params\":{\"1\":[\"x\"]}}", { params: "is invalid" }],
   ["{\"params\":{\"1\":\"\\u0000\"}}", { params: "has invalid encoding" }],
