@@ -12,6 +12,7 @@ import { parse } from "./support/Options.ts"
 import * as Processes from "./support/Processes.ts"
 import { render, type Report } from "./support/Report.ts"
 import * as creation from "./workloads/creation.ts"
+import * as fanout from "./workloads/fanout.ts"
 import * as idle from "./workloads/idle.ts"
 import * as latency from "./workloads/latency.ts"
 import * as overlap from "./workloads/overlap.ts"
@@ -36,7 +37,8 @@ const workloads: Readonly<Record<string, Workload>> = {
   idle,
   shapes,
   unindexed,
-  overlap
+  overlap,
+  fanout
 }
 
 /** Longest that all of it may take: whatever goes wrong, it ends. */
