@@ -9,7 +9,9 @@ import { HttpLayerRouter, type HttpServerRequest, HttpServerResponse } from "@ef
 import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Effect, type Layer, Option, Stream } from "effect"
 import { IncomingMessage } from "node:http"
+import { HttpOptions } from "./HttpOptions.ts"
 import * as LogFrame from "./LogFrame.ts"
+import * as RequestBody from "./RequestBody.ts"
 import { MAX_REQUEST_BODY, RequestBodyError, type ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
@@ -41,8 +43,15 @@ const pieces = (
     )
   )
 
-/** The body of a request, as far as the limit. */
-const bodyOf = (request: HttpServerRequest.HttpServerRequest): Effect.Effect<Uint8Array, RequestBodyError> => {
+/**
+ * The body of a request, as far as the limit. On Node it is read past the platform's stream, which would destroy the
+ * connection when it is left half way, and with it the response that says why.
+ */
+const bodyOf = (
+  request: HttpServerRequest.HttpServerRequest,
+  idleTimeoutMs: number
+): Effect.Effect<Uint8Array, RequestBodyError> => {
+  if (request.source instanceof IncomingMessage) return RequestBody.read(request.source, idleTimeoutMs)
   const chunks: Array<Uint8Array> = []
   let size = 0
   return request.stream.pipe(
@@ -65,6 +74,8 @@ const toPlatform = (
   for (let i = 0; i < fields.length; i += 2) headers[fields[i]!] = fields[i + 1]!
   const length = LogFrame.lengthOf(body)
   if (length !== undefined && status !== 204 && status !== 304) headers["content-length"] = String(length)
+  // The rest of the request is of no interest.
+  if (status === 413) headers.connection = "close"
   switch (body._tag) {
     case "None":
       return HttpServerResponse.empty({ status, headers })
@@ -81,9 +92,14 @@ const toPlatform = (
 }
 
 /** `/v1/shape` and `/v1/health`, below whatever prefix the router has. */
-export const routes: Layer.Layer<never, never, HttpLayerRouter.HttpRouter | ShapeRoutes> = HttpLayerRouter.use(
+export const routes: Layer.Layer<
+  never,
+  never,
+  HttpLayerRouter.HttpRouter | ShapeRoutes | HttpOptions
+> = HttpLayerRouter.use(
   Effect.fnUntraced(function*(router) {
     const { handle } = yield* ShapeRoutes
+    const { keepAliveTimeoutMs } = yield* HttpOptions
     const respond = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
       const mark = request.url.indexOf("?")
       const releases: Array<() => void> = []
@@ -98,7 +114,7 @@ export const routes: Layer.Layer<never, never, HttpLayerRouter.HttpRouter | Shap
         path: mark === -1 ? request.url : request.url.slice(0, mark),
         query: mark === -1 ? "" : request.url.slice(mark + 1),
         headers: request.headers,
-        body: bodyOf(request),
+        body: bodyOf(request, keepAliveTimeoutMs),
         onEnd: (release) => releases.push(release)
       })
       return toPlatform(request, response)
