@@ -25,6 +25,7 @@ import {
 } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
+import * as Deadlines from "./Deadlines.ts"
 import { HttpOptions } from "./HttpOptions.ts"
 import type { Later } from "./LiveRequests.ts"
 import * as LogFrame from "./LogFrame.ts"
@@ -71,11 +72,6 @@ export class NodeServer extends Context.Tag("shapelog/http/NodeServer")<NodeServ
   )
 }
 
-const immediate = Effect.async<void>((resume) => {
-  const handle = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(handle))
-})
-
 const make = Effect.gen(function*() {
   const routes = yield* ShapeRoutes
   const options = yield* HttpOptions
@@ -83,6 +79,7 @@ const make = Effect.gen(function*() {
   const runFork = Runtime.runFork(
     Runtime.disableRuntimeFlag(yield* Effect.runtime<never>(), RuntimeFlags.RuntimeMetrics)
   )
+  const deadlines = yield* Deadlines.make([["send", options.sendTimeoutMs]])
   let isDraining = false
 
   // --- Sending ---
@@ -99,16 +96,24 @@ const make = Effect.gen(function*() {
       return Effect.sync(stop)
     })
 
-  /** Calls `then` at the next drain, unless what it returns is called before. */
+  /**
+   * Calls `then` at the next drain, unless what it returns is called before. The socket's own timeout would begin anew
+   * with whatever a client sends that does not read.
+   */
   const whenDrained = (res: Http.ServerResponse, then: () => void): () => void => {
-    const { socket } = res
-    socket?.setTimeout(options.sendTimeoutMs)
+    const cancel = deadlines.after("send", () => res.destroy())
     const onDrain = () => {
-      socket?.setTimeout(0)
+      cancel()
+      res.off("close", cancel)
       then()
     }
     res.once("drain", onDrain)
-    return () => res.off("drain", onDrain)
+    res.once("close", cancel)
+    return () => {
+      cancel()
+      res.off("close", cancel)
+      res.off("drain", onDrain)
+    }
   }
 
   /** Ends the response; the send timeout stays armed while bytes wait, until the keep-alive timeout takes its place. */
@@ -116,6 +121,10 @@ const make = Effect.gen(function*() {
     if (isDraining) res.once("close", () => server.closeIdleConnections())
     res.end(latin1, "latin1")
     if (res.writableLength > 0) res.socket?.setTimeout(options.sendTimeoutMs)
+    if (!res.writableNeedDrain) return
+    const cancel = deadlines.after("send", () => res.destroy())
+    res.once("finish", cancel)
+    res.once("close", cancel)
   }
 
   const sendPieces = Effect.fnUntraced(function*(
@@ -134,7 +143,7 @@ const make = Effect.gen(function*() {
         yield* drained(res)
         turn = 0
       } else if (turn >= TURN) {
-        yield* immediate
+        yield* Deadlines.immediate
         turn = 0
       }
     }

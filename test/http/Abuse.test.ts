@@ -239,6 +239,36 @@ describe("clients that take their time", () => {
     }))
 })
 
+describe("clients that do not read", () => {
+  it.scopedLive("are cut off although they go on sending", () =>
+    Effect.gen(function*() {
+      const { fake, isUnharmed, port, routes } = yield* underAttack({ sendTimeoutMs: 100 })
+      fake.define("endless")
+      let pulls = 0
+      const pull = Effect.sync(() => {
+        pulls++
+        return Option.some(PIECE)
+      })
+      fake.onRead = () =>
+        Effect.succeed({
+          end: { tx: 0n, op: 0 },
+          upToDate: false,
+          lastSeenLsn: 0n,
+          body: { ready: undefined, pull }
+        })
+      const client = (yield* connect(port)).send(...get("/v1/shape?table=endless&offset=-1"))
+      yield* Fixture.eventually(() => pulls > 1)
+      const drip = setInterval(() => client.socket.write(CRLF), 10)
+      yield* Effect.addFinalizer(() => Effect.sync(() => clearInterval(drip)))
+      yield* Fixture.eventually(() => routes.admitted().existing === 0)
+      clearInterval(drip)
+      fake.onRead = () => undefined
+      client.read()
+      yield* client.closed
+      yield* isUnharmed
+    }))
+})
+
 describe("connections that end early", () => {
   it.scoped("by halves let go of what they wait for", () =>
     Effect.gen(function*() {

@@ -160,7 +160,7 @@ describe("bodies", () => {
       }
     }))
 
-  it.scoped("that a client no longer takes are given up after the send timeout", () =>
+  it.scopedLive("that a client no longer takes are given up after the send timeout", () =>
     Effect.gen(function*() {
       const { connections, fake, port } = yield* Fixture.server({ sendTimeoutMs: 50 })
       const shape = fake.define("items")
