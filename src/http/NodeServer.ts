@@ -9,11 +9,27 @@
  * sent at the
  *   deadline is cut off.
  */
-import { Cause, Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
+import {
+  Cause,
+  Context,
+  Deferred,
+  Effect,
+  Exit,
+  type Fiber,
+  FiberId,
+  Layer,
+  Option,
+  Runtime,
+  RuntimeFlags,
+  Schema
+} from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
+import * as Deadlines from "./Deadlines.ts"
 import { HttpOptions } from "./HttpOptions.ts"
-import type * as LogFrame from "./LogFrame.ts"
+import type { Later } from "./LiveRequests.ts"
+import * as LogFrame from "./LogFrame.ts"
+import * as RequestBody from "./RequestBody.ts"
 import type { HttpRequest, ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
@@ -34,6 +50,9 @@ const MAX_URL = 10_000
 /** All headers of a request together, in bytes: beyond it the answer is 431. */
 const MAX_HEADERS = 32_768
 
+/** How often connections are looked at that are slow to send a request, in ms. */
+const CHECK_EVERY = 5_000
+
 /** Requests that may wait behind another on the same connection. */
 const MAX_PIPELINED = 64
 
@@ -53,11 +72,6 @@ export class NodeServer extends Context.Tag("shapelog/http/NodeServer")<NodeServ
   )
 }
 
-const immediate = Effect.async<void>((resume) => {
-  const handle = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(handle))
-})
-
 const make = Effect.gen(function*() {
   const routes = yield* ShapeRoutes
   const options = yield* HttpOptions
@@ -65,6 +79,7 @@ const make = Effect.gen(function*() {
   const runFork = Runtime.runFork(
     Runtime.disableRuntimeFlag(yield* Effect.runtime<never>(), RuntimeFlags.RuntimeMetrics)
   )
+  const deadlines = yield* Deadlines.make([["send", options.sendTimeoutMs]])
   let isDraining = false
 
   // --- Sending ---
@@ -77,21 +92,39 @@ const make = Effect.gen(function*() {
     Effect.async<void>((resume) => {
       // It may have drained since the look at its length.
       if (!res.writableNeedDrain) return resume(Effect.void)
-      const { socket } = res
-      socket?.setTimeout(options.sendTimeoutMs)
-      const onDrain = () => {
-        socket?.setTimeout(0)
-        resume(Effect.void)
-      }
-      res.once("drain", onDrain)
-      return Effect.sync(() => res.off("drain", onDrain))
+      const stop = whenDrained(res, () => resume(Effect.void))
+      return Effect.sync(stop)
     })
+
+  /**
+   * Calls `then` at the next drain, unless what it returns is called before. The socket's own timeout would begin anew
+   * with whatever a client sends that does not read.
+   */
+  const whenDrained = (res: Http.ServerResponse, then: () => void): () => void => {
+    const cancel = deadlines.after("send", () => res.destroy())
+    const onDrain = () => {
+      cancel()
+      res.off("close", cancel)
+      then()
+    }
+    res.once("drain", onDrain)
+    res.once("close", cancel)
+    return () => {
+      cancel()
+      res.off("close", cancel)
+      res.off("drain", onDrain)
+    }
+  }
 
   /** Ends the response; the send timeout stays armed while bytes wait, until the keep-alive timeout takes its place. */
   const end = (res: Http.ServerResponse, latin1?: string) => {
     if (isDraining) res.once("close", () => server.closeIdleConnections())
     res.end(latin1, "latin1")
     if (res.writableLength > 0) res.socket?.setTimeout(options.sendTimeoutMs)
+    if (!res.writableNeedDrain) return
+    const cancel = deadlines.after("send", () => res.destroy())
+    res.once("finish", cancel)
+    res.once("close", cancel)
   }
 
   const sendPieces = Effect.fnUntraced(function*(
@@ -110,11 +143,64 @@ const make = Effect.gen(function*() {
         yield* drained(res)
         turn = 0
       } else if (turn >= TURN) {
-        yield* immediate
+        yield* Deadlines.immediate
         turn = 0
       }
     }
   })
+
+  /** Sends the pieces of a stream, which needs a fiber only for those that can't be had at once. */
+  const sendEvents = (res: Http.ServerResponse, { unsafeNext }: LogFrame.EventSource) => {
+    const write = (piece: Uint8Array) => {
+      res.write(piece)
+      res.socket?.uncork()
+    }
+    let making: Fiber.RuntimeFiber<void> | undefined
+    res.once("close", () => making?.unsafeInterruptAsFork(FiberId.none))
+    res.on("error", (cause) => runFork(Effect.logDebug("a response could not be written", cause)))
+    const takeLater = (next: Effect.Effect<LogFrame.Event, LogFrame.BodyError>) => {
+      making = runFork(Effect.matchEffect(next, {
+        onFailure: (error) => cutOff(res, error),
+        onSuccess: (event) =>
+          Effect.sync(() => {
+            if (event === "end") return end(res)
+            if (event !== "again") write(event)
+            setImmediate(take)
+          })
+      }))
+      making.addObserver((exit) => {
+        making = undefined
+        ended(res, exit)
+      })
+    }
+    const take = () => {
+      try {
+        unsafeTake()
+      } catch (defect) {
+        failed(res, defect)
+      }
+    }
+    const unsafeTake = () => {
+      for (let turn = 0; !res.destroyed;) {
+        if (res.writableNeedDrain) return void whenDrained(res, take)
+        if (turn >= TURN) return void setImmediate(take)
+        const next = unsafeNext(take)
+        if (Effect.isEffect(next)) return takeLater(next)
+        if (next === "wait") return
+        if (next === "end") return end(res)
+        if (next === "again") continue
+        write(next)
+        turn += next.length
+      }
+    }
+    take()
+  }
+
+  /** A defect must not reach others that are answered in the same turn. */
+  const failed = (res: Http.ServerResponse, defect: unknown) => {
+    runFork(Effect.logError("a response could not be sent", defect))
+    res.destroy()
+  }
 
   const cutOff = (res: Http.ServerResponse, error: LogFrame.BodyError) =>
     Effect.zipRight(
@@ -134,10 +220,10 @@ const make = Effect.gen(function*() {
     response: ShapeResponse
   ): Effect.Effect<void> | undefined => {
     const { body, headers, status } = response
-    const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
+    const length = LogFrame.lengthOf(body)
     if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
     // What a client sends beyond what we read of it would have to be read before its next request.
-    if (isDraining || hasBody(req)) headers.push("connection", "close")
+    if (isDraining || (!req.complete && hasBody(req))) headers.push("connection", "close")
     res.writeHead(status, headers)
     if (req.method === "HEAD" || body._tag === "None") {
       end(res)
@@ -145,6 +231,12 @@ const make = Effect.gen(function*() {
     }
     if (body._tag === "Latin1") {
       end(res, body.text)
+      return undefined
+    }
+    if (body._tag === "Events") {
+      // Otherwise they go out with the first piece.
+      res.flushHeaders()
+      sendEvents(res, body.source)
       return undefined
     }
     return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
@@ -158,9 +250,12 @@ const make = Effect.gen(function*() {
   /**
    * A defect here would end the process: the request is left to the fiber that answers all others, which reports it.
    */
-  const unsafeAnswer = (request: HttpRequest): ShapeResponse | undefined => {
+  const unsafeAnswer = (
+    request: HttpRequest,
+    later: Later<never>
+  ): ReturnType<typeof routes.unsafeHandle> => {
     try {
-      return routes.unsafeHandle(request)
+      return routes.unsafeHandle(request, later)
     } catch (defect) {
       runFork(Effect.logWarning("a request could not be answered in one turn", defect))
       return undefined
@@ -175,17 +270,41 @@ const make = Effect.gen(function*() {
       method: req.method ?? "GET",
       path: target.slice(start, mark === -1 ? undefined : mark),
       query: mark === -1 ? "" : target.slice(mark + 1),
-      headers: req.headers
+      headers: req.headers,
+      body: RequestBody.read(req, options.keepAliveTimeoutMs),
+      onEnd: (release: () => void) => {
+        res.once("close", release)
+      }
     }
-    // Most reads are answered in this turn, without a fiber.
-    const quick = target.length > MAX_URL ? undefined : unsafeAnswer(request)
-    const work = quick && unsafeSend(req, res, quick)
-    if (quick && !work) return
-    const fiber = runFork(
-      work ?? (target.length > MAX_URL
-        ? send(req, res, routes.tooLong(request))
-        : Effect.flatMap(routes.handle(request), (response) => send(req, res, response)))
-    )
+    if (target.length > MAX_URL) return run(req, res, Effect.succeed(routes.tooLong(request)))
+    // Most reads are answered in this turn, without a fiber; most live requests are held without one.
+    const answer = unsafeAnswer(request, (answer) => {
+      if (Effect.isEffect(answer)) run(req, res, answer)
+      else respond(req, res, answer)
+    })
+    if (answer === undefined) run(req, res, routes.handle(request))
+    else if (Effect.isEffect(answer)) run(req, res, answer)
+    else if (answer._tag === "Held") res.once("close", answer.release)
+    else respond(req, res, answer)
+  }
+
+  /** Sends a response that is there. */
+  const respond = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse) => {
+    if (res.destroyed) return
+    try {
+      const work = unsafeSend(req, res, response)
+      if (work) follow(res, work)
+    } catch (defect) {
+      failed(res, defect)
+    }
+  }
+
+  /** Makes a response in a fiber, which ends with the connection, and sends it. */
+  const run = (req: Http.IncomingMessage, res: Http.ServerResponse, answer: Effect.Effect<ShapeResponse>) =>
+    follow(res, Effect.flatMap(answer, (response) => send(req, res, response)))
+
+  const follow = (res: Http.ServerResponse, work: Effect.Effect<void>) => {
+    const fiber = runFork(work)
     const exit = fiber.unsafePoll()
     if (exit !== null) return ended(res, exit)
     res.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
@@ -207,7 +326,13 @@ const make = Effect.gen(function*() {
   const fresh = new Set<Socket>()
 
   const server = Http.createServer(
-    { keepAliveTimeout: options.keepAliveTimeoutMs, maxHeaderSize: MAX_HEADERS, noDelay: true },
+    {
+      keepAliveTimeout: options.keepAliveTimeoutMs,
+      maxHeaderSize: MAX_HEADERS,
+      noDelay: true,
+      headersTimeout: options.headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(options.headersTimeoutMs, CHECK_EVERY)
+    },
     (req, res) => {
       fresh.delete(req.socket)
       if (res.socket !== null) return serve(req, res)
