@@ -83,7 +83,7 @@ export const make = (maxBytes: number): Effect.Effect<Compression, never, Scope.
       }
       const source = () => (body._tag === "Pieces" ? body.pull : once(Buffer.from(body.text, "latin1")))
       const pull = sameBytes
-        ? bodies.get(encoding, sameBytes.key, source).read(request.onEnd)
+        ? bodies.get(encoding, sameBytes.key, source).read((release) => request.onEnd(release))
         : stream(request, encoding, source())
       return { status, headers, body: { _tag: "Pieces", length: whole, pull } }
     }

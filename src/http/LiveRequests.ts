@@ -153,7 +153,7 @@ export const make = (
   ): ShapeResponse => {
     const isAtEnd = isQuiet(slice, offset)
     const begin = isAtEnd ? slice.end : offset
-    const source = sse.open(shape.handle, params.definition, begin, request.onEnd)
+    const source = sse.open(shape.handle, params.definition, begin, (release) => request.onEnd(release))
     return logReplies.events(request, params, shape, begin, isAtEnd, source)
   }
 

@@ -159,7 +159,10 @@ const make = Effect.gen(function*() {
     if (Either.isLeft(validated)) return undefined
     const params = validated.right
     const { definition, handle, offset } = params
-    if (params.subset || offset === "now" || admission.isFull(kindOf(raw))) return undefined
+    if (params.subset || offset === "now") return undefined
+    // What kind it is takes a look at its handle, which most of the time nobody needs.
+    const isCrowded = admission.isFull("existing") || admission.isFull("initial")
+    if (isCrowded && admission.isFull(kindOf(raw))) return undefined
     const found = engine.unsafePeek(definition, offset)
     if (!found || (handle !== undefined && handle !== found.shape.handle) || isBeyondEnd(found.slice, offset)) {
       return undefined

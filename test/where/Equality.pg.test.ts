@@ -222,6 +222,7 @@ const check = Effect.fnUntraced(
     const test = compile(clause.expression, slots)
     const access = accessOf(clause.expression)
     const [term] = access.terms ?? []
+    if (term?._tag === "Equal") slots.of("v", term.columns[0]!.type)
     const row = new Row(slots)
     expected.right.forEach(({ v, verdict: said }, i) => {
       row.bind(slots.columnsIn(relation([column])), tuple([v!]), undefined)
