@@ -29,6 +29,12 @@ export interface Compression {
   readonly keptBytes: () => number
 }
 
+/**
+ * Node's own `fetch` (undici) never ends a compressed body that breaks off, as when a server is killed: its reader would
+ * wait for ever instead of asking again.
+ */
+const isNodesFetch = (request: HttpRequest): boolean => header(request, "user-agent") === "node"
+
 /** Headers of the same response with its body in an encoding. */
 const encodedHeaders = (headers: ReadonlyArray<string>, encoding: Negotiation.Encoding): Array<string> => {
   const encoded = [...headers]
@@ -53,7 +59,7 @@ export const make = (maxBytes: number): Effect.Effect<Compression, never, Scope.
       if (body._tag !== "Latin1" && body._tag !== "Pieces") return undefined
       const length = LogFrame.lengthOf(body)
       if (length !== undefined && length < (sameBytes?.isLive === true ? SHORTEST_LIVE : SHORTEST)) return undefined
-      return negotiate(header(request, "accept-encoding"))
+      return isNodesFetch(request) ? undefined : negotiate(header(request, "accept-encoding"))
     }
 
     /** A body of one response's own. */
