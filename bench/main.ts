@@ -11,7 +11,9 @@ import * as Bench from "./support/Bench.ts"
 import { parse } from "./support/Options.ts"
 import * as Processes from "./support/Processes.ts"
 import { render, type Report } from "./support/Report.ts"
+import * as catchup from "./workloads/catchup.ts"
 import * as creation from "./workloads/creation.ts"
+import * as fanout from "./workloads/fanout.ts"
 import * as idle from "./workloads/idle.ts"
 import * as latency from "./workloads/latency.ts"
 import * as overlap from "./workloads/overlap.ts"
@@ -20,6 +22,7 @@ import * as replicate from "./workloads/replicate.ts"
 import * as shapes from "./workloads/shapes.ts"
 import * as small from "./workloads/small.ts"
 import * as snapshot from "./workloads/snapshot.ts"
+import * as stalled from "./workloads/stalled.ts"
 import * as unindexed from "./workloads/unindexed.ts"
 
 interface Workload {
@@ -36,7 +39,10 @@ const workloads: Readonly<Record<string, Workload>> = {
   idle,
   shapes,
   unindexed,
-  overlap
+  overlap,
+  fanout,
+  catchup,
+  stalled
 }
 
 /** Longest that all of it may take: whatever goes wrong, it ends. */

@@ -24,14 +24,15 @@ import * as ShapeStorageLmdb from "./storage/ShapeStorageLmdb.ts"
 export * as Errors from "./domain/Errors.ts"
 export * as LogOffset from "./domain/LogOffset.ts"
 export * as Lsn from "./domain/Lsn.ts"
-export type { ShapeDefinition, ShapeRequest } from "./domain/ShapeDefinition.ts"
+export type { ShapeDefinition, ShapeRequest, SubsetRequest } from "./domain/ShapeDefinition.ts"
 export { EngineFailure } from "./engine/Engine.ts"
 export {
   type LogBody,
   type LogSlice,
   type ShapeDescription,
   ShapeEngine,
-  type ShapeInfo
+  type ShapeInfo,
+  type SubsetRows
 } from "./engine/ShapeEngine.ts"
 export { HttpOptions } from "./http/HttpOptions.ts"
 export { NodeServer } from "./http/NodeServer.ts"

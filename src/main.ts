@@ -33,7 +33,8 @@ const serve = Effect.gen(function*() {
     streamId: settings.streamId,
     manualTablePublishing: settings.manualTablePublishing,
     storageDirectory: settings.storageDirectory,
-    chunkBytes: settings.chunkBytes
+    chunkBytes: settings.chunkBytes,
+    maxShapes: settings.maxShapes
   })
   const options = HttpOptions.layer({
     port: settings.port,
@@ -41,18 +42,23 @@ const serve = Effect.gen(function*() {
     longPollTimeoutMs: Duration.toMillis(settings.longPollTimeout),
     cacheMaxAge: Duration.toSeconds(settings.cacheMaxAge),
     cacheStaleAge: Duration.toSeconds(settings.cacheStaleAge),
+    maxConcurrentRequests: settings.maxConcurrentRequests,
+    keepAliveTimeoutMs: Duration.toMillis(settings.tcpReadTimeout),
+    sendTimeoutMs: Duration.toMillis(settings.tcpSendTimeout),
+    allowDelete: settings.allowDelete,
     secret,
     insecure: secret === undefined
   })
   const announce = Effect.gen(function*() {
     const { address } = yield* NodeServer
-    const base = `http://${address.address === "127.0.0.1" ? "127.0.0.1" : "localhost"}:${address.port}`
+    const host = address.address === "127.0.0.1" ? "127.0.0.1" : address.address === "::1" ? "[::1]" : "localhost"
+    const base = `http://${host}:${address.port}`
     for (const notice of settings.notices) yield* Effect.logInfo(notice)
     yield* Console.log(`Shapelog listens on ${base}`)
     if (table === undefined) return
     yield* Console.log(`  Postgres:      psql '${Redacted.value(url)}'`)
     yield* Console.log(
-      `  A first look:  curl '${base}/v1/shape?table=${table}&offset=-1${secret ? `&secret=${secret}` : ""}'`
+      `  A first look:  curl '${base}/v1/shape?table=${table}&offset=-1${secret ? "&secret=<SHAPELOG_SECRET>" : ""}'`
     )
   })
   const running = Effect.andThen(announce, Effect.raceFirst(Effect.flatten(EngineFailure), died))

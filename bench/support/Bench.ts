@@ -28,6 +28,8 @@ export interface Bench {
       readonly databaseUrl: string
       readonly storage?: string
       readonly keepSlot?: boolean
+      /** Further environment variables. */
+      readonly env?: Readonly<Record<string, string>>
       readonly onFollowing?: (pid: number) => void
     },
     use: (server: Server.Server) => Promise<A>
@@ -84,7 +86,7 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
       await Database.settle(url)
     })
 
-  const withServer: Bench["withServer"] = async ({ databaseUrl, keepSlot, label, onFollowing, storage }, use) => {
+  const withServer: Bench["withServer"] = async ({ databaseUrl, env, keepSlot, label, onFollowing, storage }, use) => {
     const directory = storage ?? scratch("storage")
     const server = await Server.start({
       databaseUrl,
@@ -92,6 +94,7 @@ export const run = async (options: Options, use: (bench: Bench) => Promise<void>
       logFile,
       profiles,
       label,
+      env,
       ...(onFollowing && { onFollowing })
     })
     try {

@@ -40,6 +40,8 @@ export interface ServerOptions {
   /** Where to write CPU profiles to, if anywhere. */
   readonly profiles?: string | undefined
   readonly label: string
+  /** Further environment variables. */
+  readonly env?: Readonly<Record<string, string>> | undefined
   /** Run what `compile` made, not the sources. */
   /** Called when it begins to follow the slot; with it begins what `measure` measures. Without this, `measure` begins when called. */
   readonly onFollowing?: (pid: number) => void
@@ -75,7 +77,8 @@ const spawnServer = (options: ServerOptions, port: number): ChildProcess => {
       SHAPELOG_PORT: String(port),
       SHAPELOG_STORAGE_DIR: options.storage,
       SHAPELOG_INSECURE: "true",
-      SHAPELOG_LOG_LEVEL: "info"
+      SHAPELOG_LOG_LEVEL: "info",
+      ...options.env
     }
   })
 }

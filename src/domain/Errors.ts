@@ -19,6 +19,21 @@ export class InvalidRequest extends Schema.TaggedError<InvalidRequest>("shapelog
 }
 
 /**
+ * The subset of a request is wrong: nothing was changed. The client must not retry it unchanged. Field of the subset →
+ * messages, as the protocol prints them.
+ */
+export class InvalidSubset extends Schema.TaggedError<InvalidSubset>("shapelog/InvalidSubset")("InvalidSubset", {
+  errors: Schema.Record({ key: Schema.String, value: Schema.Array(Schema.String) })
+}) {
+  override get message() {
+    return Object.entries(this.errors).map(([field, texts]) => `${field}: ${texts.join(", ")}`).join("; ")
+  }
+  static of(field: string, message: string) {
+    return new InvalidSubset({ errors: { [field]: [message] } })
+  }
+}
+
+/**
  * No shape of this handle is kept (never was, was removed, or has been rotated). The client starts over with a new
  * handle.
  */
@@ -55,7 +70,9 @@ export class SnapshotFailed extends Schema.TaggedError<SnapshotFailed>("shapelog
     "unknown"
   ),
   /** What may be told to the client: says nothing of our internals. */
-  detail: Schema.String
+  detail: Schema.String,
+  /** What Postgres has said, if it was it that refused: its SQLSTATE and message. */
+  refusal: Schema.optional(Schema.Struct({ code: Schema.String, message: Schema.String }))
 }) {
   override get message() {
     return this.detail

@@ -51,6 +51,8 @@ export const projectionKey = (definition: ShapeDefinition): string =>
 
 const quoted = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 
+const relationOf = ({ schema, table }: ShapeDefinition): string => `"relation":${JSON.stringify([schema, table])}`
+
 export const make = (definition: ShapeDefinition): Projection => {
   const columns = definition.columns.map((column) => column.name)
   const keyColumns = Int32Array.from(definition.keyColumns, (name) => columns.indexOf(name))
@@ -62,7 +64,7 @@ export const make = (definition: ShapeDefinition): Projection => {
     )
   }
   const keyPrefix = escaped(`${quoted(definition.schema)}.${quoted(definition.table)}`)
-  const relation = `"relation":${JSON.stringify([definition.schema, definition.table])}`
+  const relation = relationOf(definition)
   const headers = (operation: Operation) => fragment(`},"headers":{"operation":"${operation}",${relation},"lsn":"`)
   const names = columns.map((name) => JSON.stringify(name))
   const next = names.map((name) => fragment(`,${name}:"`))
@@ -84,6 +86,15 @@ export const make = (definition: ShapeDefinition): Projection => {
       2 * next.reduce((sum, name) => sum + name.length + 8, 0)
   }
 }
+
+/** The same for the rows of a subset: each carries the mark of the snapshot that it was read in. */
+export const withSnapshotMark = (projection: Projection, definition: ShapeDefinition, mark: number): Projection => ({
+  ...projection,
+  snapshotHeaders: fragment(
+    `},"headers":{"operation":"insert",${relationOf(definition)},"snapshot_mark":${mark}}}`
+  ),
+  fixedBytes: projection.fixedBytes + 40
+})
 
 /**
  * Where a projection's columns are in the tuples of one relation: of the table, or of a partition with another column

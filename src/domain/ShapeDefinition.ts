@@ -25,6 +25,23 @@ export interface ShapeRequest {
 }
 
 /**
+ * A one-off query of some of a shape's rows, as it is asked for. `order_by` comes with `limit` and `offset`: without it
+ * they would mean nothing.
+ */
+export interface SubsetRequest {
+  /** A condition on top of the shape's own; `undefined` takes all of its rows. */
+  readonly where: string | undefined
+  /** Values of the condition's `$1…$n`. */
+  readonly params: ReadonlyArray<string | null>
+  /** `column [ASC | DESC] [NULLS FIRST | LAST], …` */
+  readonly orderBy: string | undefined
+  readonly limit: number | undefined
+  readonly offset: number | undefined
+  /** Columns that condition and order may name; `undefined`: those that the shape selects. */
+  readonly queryable: ReadonlyArray<string> | undefined
+}
+
+/**
  * A shape against the catalog. Plain JSON: it is stored as it is, and two shapes are the same iff `identity` agrees.
  */
 export interface ShapeDefinition {

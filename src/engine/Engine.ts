@@ -4,12 +4,12 @@
  * Sections stand in the order in which they are built, and so in the reverse of the order in which they stop: the
  * stream first, then the consumers, which flush, then the committer with its last commit.
  */
-import { Cause, Context, Deferred, Effect, Fiber, FiberSet, Layer, Option, Schedule } from "effect"
+import { Cause, Context, Deferred, Effect, Fiber, FiberSet, Layer, Option, Random, Schedule } from "effect"
 import * as ElectricSchema from "../domain/ElectricSchema.ts"
 import { type DatabaseUnavailable, ShapeGone, SnapshotFailed, type StorageError } from "../domain/Errors.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { Relation, TableInfo } from "../domain/Relation.ts"
-import { identity, type ShapeDefinition, type ShapeRequest } from "../domain/ShapeDefinition.ts"
+import { identity, type ShapeDefinition, type ShapeRequest, type SubsetRequest } from "../domain/ShapeDefinition.ts"
 import { Catalog } from "../source/Catalog.ts"
 import { Publication } from "../source/Publication.ts"
 import { type ReplicationConnection, type ReplicationError, ReplicationStream } from "../source/ReplicationStream.ts"
@@ -26,10 +26,11 @@ import * as ResolveDefinition from "./ResolveDefinition.ts"
 import * as Router from "./Router.ts"
 import { fitsRelation, fitsTable } from "./SchemaWatch.ts"
 import * as ShapeCatalog from "./ShapeCatalog.ts"
-import { ShapeEntry } from "./ShapeCatalog.ts"
+import { leastRecentlyRead, ShapeEntry } from "./ShapeCatalog.ts"
 import { type EngineStatus, type ShapeDescription, ShapeEngine } from "./ShapeEngine.ts"
 import * as ShapeReader from "./ShapeReader.ts"
 import * as Snapshotter from "./Snapshotter.ts"
+import * as Subset from "./Subset.ts"
 
 /**
  * Fails when the source can't be followed and trying again is of no use: a wrong password, `wal_level`, a missing
@@ -58,8 +59,12 @@ export interface EngineOptions {
   readonly idleMillis: number
   /** How many snapshots are taken at a time. */
   readonly concurrentSnapshots: number
+  /** How many subsets are queried at a time. */
+  readonly concurrentSubsets: number
   /** `server_version_num` of the source. */
   readonly serverVersion: Effect.Effect<number, DatabaseUnavailable>
+  /** Shapes beyond this number are removed once a minute, those that nobody has read for longest. */
+  readonly maxShapes: number | undefined
   /** How often the catalog is compared with what shapes were made from, in milliseconds. */
   readonly reconcileMillis: number
   readonly committer: Committer.CommitterOptions
@@ -70,11 +75,16 @@ export const defaults: Omit<EngineOptions, "serverVersion"> = {
   memoryBytes: 16 * 1024 * 1024,
   idleMillis: 30_000,
   concurrentSnapshots: 10,
+  concurrentSubsets: 8,
+  maxShapes: undefined,
   reconcileMillis: 60_000,
   committer: Committer.defaults
 }
 
 const FLUSH_MILLIS = 5000
+
+/** How often shapes beyond the limit are removed. */
+const EVICTION_MILLIS = 60_000
 
 const retryCatalog = Schedule.exponential("500 millis", 1.5).pipe(Schedule.union(Schedule.spaced("10 seconds")))
 
@@ -407,17 +417,40 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     Effect.catchTag("DatabaseUnavailable", (error) => Effect.logDebug("the catalog could not be compared", error))
   )
   yield* Effect.forkScoped(Effect.forever(reconcile))
+
+  const { maxShapes } = options
+  if (maxShapes !== undefined) {
+    const evict = Effect.sync(() => {
+      if (status !== "active") return
+      for (const entry of leastRecentlyRead(shapes.all(), shapes.size() - maxShapes)) {
+        unsafeRotate(entry, `there are more than ${maxShapes} shapes, and this one has not been read for longest`)
+      }
+    })
+    yield* Effect.forkScoped(Effect.forever(Effect.zipRight(Effect.sleep(EVICTION_MILLIS), evict)))
+  }
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       status = "stopping"
     })
   )
 
-  const withEntry = <A, E>(
+  const subsets: Subset.SubsetContext = {
+    catalog,
+    snapshots,
+    collector,
+    permits: Effect.unsafeMakeSemaphore(options.concurrentSubsets),
+    held: { bytes: 0 }
+  }
+  const subset = (entry: ShapeEntry, request: SubsetRequest) => {
+    entry.lastRead = clock.unsafeCurrentTimeMillis()
+    return Effect.flatMap(Random.nextIntBetween(0, 2 ** 31), (mark) => Subset.query(entry, request, mark, subsets))
+  }
+
+  const withEntry = <A, E, R>(
     handle: string,
-    use: (entry: ShapeEntry) => Effect.Effect<A, E>
-  ): Effect.Effect<A, E | ShapeGone> =>
-    Effect.suspend((): Effect.Effect<A, E | ShapeGone> => {
+    use: (entry: ShapeEntry) => Effect.Effect<A, E, R>
+  ): Effect.Effect<A, E | ShapeGone, R> =>
+    Effect.suspend((): Effect.Effect<A, E | ShapeGone, R> => {
       const entry = shapes.byHandle(handle)
       return entry ? use(entry) : Effect.fail(new ShapeGone({ handle }))
     })
@@ -429,16 +462,27 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       Effect.suspend(() => {
         const known = requests.get(request)
         const entry = known && !known.removed && !known.stale ? Effect.succeed(known) : resolve(request)
-        return Effect.map(entry, ({ handle, schema }) => ({ handle, schema }))
+        return Effect.map(entry, (entry) => {
+          entry.lastRead = clock.unsafeCurrentTimeMillis()
+          return { handle: entry.handle, schema: entry.schema }
+        })
       }),
+    find: (request) =>
+      Effect.map(define(request), ({ definition }) => Option.fromNullable(shapes.byIdentity(identity(definition)))),
+    subset: (handle, request) => withEntry(handle, (entry) => subset(entry, request)),
     exists: (handle) => shapes.byHandle(handle) !== undefined,
     unsafePeek: (request, after) => {
       const entry = requests.get(request)
       if (status !== "active" || !entry || entry.removed || entry.stale || removing > 0) return undefined
       const slice = reader.unsafeRead(entry, after)
+      entry.lastRead = clock.unsafeCurrentTimeMillis()
       return slice && { shape: entry, slice }
     },
-    read: (handle, after) => withEntry(handle, (entry) => reader.read(entry, after)),
+    read: (handle, after) =>
+      withEntry(handle, (entry) => {
+        entry.lastRead = clock.unsafeCurrentTimeMillis()
+        return reader.read(entry, after)
+      }),
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
     lastSeenLsn: Effect.sync(collector.lastSeen),

@@ -61,7 +61,7 @@ export const forget = (tableOid: number) =>
   )
 
 /** What a clause that was checked for the table stays checked for. */
-const scopeOf = ({ columns, oid }: TableInfo): string =>
+export const scopeOf = ({ columns, oid }: TableInfo): string =>
   `${oid} ${columns.map(({ name, typeOid }) => `${typeOid} ${name}`).join("\u0000")}`
 
 const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo, serverVersion: number) {

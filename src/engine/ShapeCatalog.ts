@@ -51,6 +51,8 @@ export class ShapeEntry {
   /** The transaction that was arriving when the shape was registered: the shape has nothing of it (H223). */
   skipTransaction: Lsn | undefined = undefined
   removed = false
+  /** When somebody last began to read, in ms; 0 when nobody has since the start. */
+  lastRead = 0
   /** The catalog may say something else of the table by now. */
   stale = false
   /** No chunk of the log ends after this offset; `undefined` after a restart, when only the store knows. */
@@ -152,6 +154,17 @@ export class ShapeEntry {
     for (const waiter of waiters) waiter.resume(gone)
     this.progress?.unsafeOpen()
   }
+}
+
+/**
+ * Up to `count` shapes, those first that nobody has read for longest. A shape that somebody waits at is being read, and
+ * one whose snapshot is still being taken is too young to go.
+ */
+export const leastRecentlyRead = (entries: Iterable<ShapeEntry>, count: number): ReadonlyArray<ShapeEntry> => {
+  if (count <= 0) return []
+  const idle: Array<ShapeEntry> = []
+  for (const entry of entries) if (entry.waiting === 0 && entry.snapshot._tag === "Complete") idle.push(entry)
+  return idle.sort((a, b) => a.lastRead - b.lastRead).slice(0, count)
 }
 
 export interface ShapeCatalog {

@@ -2,11 +2,19 @@
  * The narrow waist: everything that serves shapes (HTTP, an Effect application in the same process) stands on this
  * service alone.
  */
-import { Context, type Effect, type Option } from "effect"
-import type { DatabaseUnavailable, InvalidRequest, ShapeGone, SnapshotFailed, StorageError } from "../domain/Errors.ts"
+import { Context, type Effect, type Option, type Scope } from "effect"
+import type {
+  DatabaseUnavailable,
+  InvalidRequest,
+  InvalidSubset,
+  ShapeGone,
+  SnapshotFailed,
+  StorageError
+} from "../domain/Errors.ts"
 import type { LogOffset } from "../domain/LogOffset.ts"
 import type { Lsn } from "../domain/Lsn.ts"
-import type { ShapeRequest } from "../domain/ShapeDefinition.ts"
+import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
+import type { ShapeRequest, SubsetRequest } from "../domain/ShapeDefinition.ts"
 
 /** The engine can't answer yet (or any more): the client retries. */
 export type EngineStatus = "starting" | "waiting" | "active" | "stopping"
@@ -42,6 +50,14 @@ export interface LogSlice {
   readonly body: LogBody
 }
 
+/** Some of a shape's rows as they are now, and which transactions they show. */
+export interface SubsetRows {
+  readonly marks: SnapshotMarks
+  /** A number that each of the rows carries as `snapshot_mark`. */
+  readonly mark: number
+  readonly body: LogBody
+}
+
 export interface ShapeDescription {
   readonly handle: string
   /** `schema.table`. */
@@ -73,6 +89,10 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   readonly resolve: (
     request: ShapeRequest
   ) => Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | SnapshotFailed | StorageError>
+  /** The kept shape of a request; `None` when there is none. Makes nothing. */
+  readonly find: (
+    request: ShapeRequest
+  ) => Effect.Effect<Option.Option<ShapeInfo>, InvalidRequest | DatabaseUnavailable>
   /** Whether `handle` names a kept shape: cheap, asks nobody. */
   readonly exists: (handle: string) => boolean
   /**
@@ -100,6 +120,20 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
   readonly awaitChange: (handle: string, after: LogOffset) => Effect.Effect<void, ShapeGone>
   /** Commit LSN of the last transaction that all shapes have seen, whatever table it touched. */
   readonly lastSeenLsn: Effect.Effect<Lsn>
+  /**
+   * Rows of the shape's table that fulfil its clause and the subset's, read in one snapshot of the database. Begun when
+   * whatever the shape's log holds so far is in that snapshot: a reader at any offset that has been served loses nothing
+   * by going on from there. A connection may be held until the body is read or the scope ends, and for five minutes at
+   * most: then the body fails.
+   */
+  readonly subset: (
+    handle: string,
+    subset: SubsetRequest
+  ) => Effect.Effect<
+    SubsetRows,
+    InvalidRequest | InvalidSubset | DatabaseUnavailable | ShapeGone | SnapshotFailed,
+    Scope.Scope
+  >
   /** What the shape is, and how the changes that concern it are found. */
   readonly describe: (handle: string) => Effect.Effect<ShapeDescription, ShapeGone>
   /** Removes a shape: its readers get `ShapeGone`, the handle never comes back. */

@@ -3,8 +3,6 @@
  * time lies in, so that clients which ask within one interval share one URL and a cache collapses them. A client's
  * cursors always grow, or it would go back to a URL that a cache still has an answer for.
  */
-import { Effect, type Random } from "effect"
-
 /** 2024-10-09T00:00:00Z, in seconds. */
 const EPOCH = 1_728_432_000
 
@@ -16,12 +14,11 @@ export const next = (
   previous: number,
   nowMs: number,
   longPollTimeoutMs: number,
-  random: Random.Random
-): Effect.Effect<number> => {
+  /** A random whole number from 0 to below the limit. */
+  random: (limit: number) => number
+): number => {
   const interval = Math.floor(longPollTimeoutMs / 1_000)
-  if (interval === 0) return Effect.succeed(0)
+  if (interval === 0) return 0
   const end = Math.ceil((Math.floor(nowMs / 1_000) - EPOCH) / interval) * interval
-  return end > previous
-    ? Effect.succeed(end)
-    : Effect.map(random.nextIntBetween(1, MAX_STEP + 1), (step) => previous + step)
+  return end > previous ? end : previous + 1 + random(MAX_STEP)
 }

@@ -3,7 +3,7 @@
  * rest is logged.
  */
 import { type Context, Effect } from "effect"
-import type { DatabaseUnavailable, InvalidRequest, SnapshotFailed } from "../domain/Errors.ts"
+import type { DatabaseUnavailable, InvalidRequest, InvalidSubset, SnapshotFailed } from "../domain/Errors.ts"
 import type { ShapeEngine, ShapeInfo } from "../engine/ShapeEngine.ts"
 import type * as LogFrame from "./LogFrame.ts"
 import type { ShapeParams } from "./ShapeParams.ts"
@@ -18,7 +18,7 @@ export interface Exchange {
   shape: ShapeInfo | undefined
 }
 
-export type EngineError = InvalidRequest | DatabaseUnavailable | LogFrame.BodyError
+export type EngineError = InvalidRequest | InvalidSubset | DatabaseUnavailable | LogFrame.BodyError
 
 const KNOWN_ERROR = ["electric-internal-known-error", "true"]
 
@@ -62,6 +62,8 @@ export const make = (engine: Context.Tag.Service<ShapeEngine>, replies: Replies)
         return Effect.succeed(
           replies.invalid(request, params?.columnsAreQueryable === true ? aboutQueryable(error.errors) : error.errors)
         )
+      case "InvalidSubset":
+        return Effect.succeed(replies.invalid(request, { subset: error.errors }))
       case "DatabaseUnavailable":
         return Effect.succeed(
           replies.unavailable(

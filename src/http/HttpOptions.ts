@@ -2,6 +2,7 @@
  * What the HTTP room can be told. Times are in milliseconds unless the name says otherwise.
  */
 import { Context, Effect, Layer, Schema } from "effect"
+import type * as Admission from "./Admission.ts"
 
 /** The options contradict each other: the server does not start. The operator changes the configuration. */
 export class InvalidHttpOptions
@@ -24,6 +25,10 @@ export interface HttpSettings {
    * the cursor.
    */
   readonly longPollTimeoutMs: number
+  /** How long a stream of events is kept open. */
+  readonly sseTimeoutMs: number
+  /** After how long without output a stream of events gets a comment, so that nothing on its way gives it up. */
+  readonly sseKeepAliveMs: number
   /** How long a request waits for an engine that is not active yet. */
   readonly readyTimeoutMs: number
   /** `max-age` of responses that are neither live nor the first of a shape, in seconds. */
@@ -34,6 +39,14 @@ export interface HttpSettings {
   readonly secret: string | undefined
   /** Serve without a secret. Exactly one of `secret` and `insecure` is set. */
   readonly insecure: boolean
+  /** Most requests that are served at a time, by whether their shape is there. */
+  readonly maxConcurrentRequests: Admission.Limits
+  /** Whether `DELETE` removes shapes. */
+  readonly allowDelete: boolean
+  /** Bytes of compressed bodies that are kept; with none, nothing is compressed. */
+  readonly compressionCacheBytes: number
+  /** How long a client may take to send the head of a request, from its first byte or its connection on. */
+  readonly headersTimeoutMs: number
   /** How long an idle connection is kept open. Keep it above the idle time of any proxy in front. */
   readonly keepAliveTimeoutMs: number
   /** A connection whose client takes no bytes for this long while some are waiting for it is destroyed. */
@@ -49,11 +62,17 @@ export class HttpOptions extends Context.Tag("shapelog/http/HttpOptions")<HttpOp
     port: 3000,
     host: "0.0.0.0",
     longPollTimeoutMs: 20_000,
+    sseTimeoutMs: 60_000,
+    sseKeepAliveMs: 21_000,
     readyTimeoutMs: 5_000,
     cacheMaxAge: 60,
     cacheStaleAge: 300,
     secret: undefined,
     insecure: false,
+    maxConcurrentRequests: { initial: 300, existing: 10_000 },
+    allowDelete: false,
+    compressionCacheBytes: 64 * 1024 * 1024,
+    headersTimeoutMs: 30_000,
     keepAliveTimeoutMs: 60_000,
     sendTimeoutMs: 30_000,
     drainTimeoutMs: 10_000,

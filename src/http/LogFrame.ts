@@ -10,6 +10,9 @@ import type { LogBody } from "../engine/ShapeEngine.ts"
 /** Why a body can't be continued. */
 export type BodyError = ShapeGone | SnapshotFailed | StorageError
 
+/** The next piece of a body; `None` at its end. */
+export type Pull = Effect.Effect<Option.Option<Uint8Array>, BodyError>
+
 /** What a response carries after its headers. */
 export type ResponseBody =
   | { readonly _tag: "None" }
@@ -25,8 +28,59 @@ export type ResponseBody =
     readonly _tag: "Pieces"
     /** Length of all pieces in bytes, when it is known. */
     readonly length: number | undefined
-    readonly pull: Effect.Effect<Option.Option<Uint8Array>, BodyError>
+    readonly pull: Pull
   }
+  /**
+   * Events as they happen, to be pulled likewise. The headers are sent at once, however long the first of them takes.
+   */
+  | { readonly _tag: "Events"; readonly source: EventSource }
+
+/** A piece of a stream of events; `end` after the last; `again` when it is to be asked for once more. */
+export type Event = Uint8Array | "end" | "again"
+
+/** A stream of events without a server. Whoever takes from it takes one piece after the other. */
+export interface EventSource {
+  /**
+   * The next piece; `"wait"` when there is none yet, and then `wake` is called once when there may be; an Effect when
+   * it can't be had in this turn.
+   */
+  readonly unsafeNext: (wake: () => void) => Event | "wait" | Effect.Effect<Event, BodyError>
+}
+
+/** The pieces of a stream of events, waited for. */
+export const pullEvents = ({ unsafeNext }: EventSource): Pull => {
+  const take = (event: Event): Pull =>
+    event === "end" ? Effect.succeedNone : event === "again" ? pull : Effect.succeedSome(event)
+  const pull: Pull = Effect.suspend(() => {
+    let isAwake = false
+    let resume: ((next: Pull) => void) | undefined
+    const next = unsafeNext(() => {
+      isAwake = true
+      resume?.(pull)
+    })
+    if (Effect.isEffect(next)) return Effect.flatMap(next, take)
+    if (next !== "wait") return take(next)
+    return Effect.async((waiting) => {
+      if (isAwake) waiting(pull)
+      else resume = waiting
+    })
+  })
+  return pull
+}
+
+/** Bytes of a body, when that is known. */
+export const lengthOf = (body: ResponseBody): number | undefined => {
+  switch (body._tag) {
+    case "None":
+      return 0
+    case "Latin1":
+      return body.text.length
+    case "Pieces":
+      return body.length
+    case "Events":
+      return undefined
+  }
+}
 
 export const none: ResponseBody = { _tag: "None" }
 export const ascii = (text: string): ResponseBody => ({ _tag: "Latin1", text })
@@ -84,7 +138,7 @@ const framed = (
   first: Uint8Array,
   rest: LogBody["pull"],
   end: string
-): Effect.Effect<Option.Option<Uint8Array>, BodyError> => {
+): Pull => {
   let state: "first" | "rest" | "done" = "first"
   const step = Effect.map(rest, (piece) => {
     if (Option.isSome(piece)) return piece

@@ -1,19 +1,20 @@
 /**
- * `ShapeRoutes` on `node:http`: one fiber a request, and as little else as the protocol allows.
+ * `ShapeRoutes` on `node:http`: a fiber only for requests that need one, and as little else as the protocol allows.
  *
- * - A client that goes away interrupts its request.
+ * - A client that goes away interrupts its request, or lets go of it where it waits without a fiber.
  * - A client that does not read makes us hold one piece of a body for it, whatever the body's length.
- * - A body that can't be continued ends in a destroyed connection: it is never taken for whole.
  * - Pipelined requests are answered one after the other; the next one is not begun before the one before it is sent.
  * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being
- * sent at the
- *   deadline is cut off.
+ * sent at the deadline is cut off.
  */
-import { Cause, Context, Deferred, Effect, Exit, FiberId, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
+import { Context, Deferred, Effect, Layer, Option, Runtime, RuntimeFlags, Schema } from "effect"
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
+import * as Deadlines from "./Deadlines.ts"
 import { HttpOptions } from "./HttpOptions.ts"
-import type * as LogFrame from "./LogFrame.ts"
+import type { Later } from "./LiveRequests.ts"
+import * as NodeSend from "./NodeSend.ts"
+import * as RequestBody from "./RequestBody.ts"
 import type { HttpRequest, ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
@@ -34,11 +35,11 @@ const MAX_URL = 10_000
 /** All headers of a request together, in bytes: beyond it the answer is 431. */
 const MAX_HEADERS = 32_768
 
+/** How often connections are looked at that are slow to send a request, in ms. */
+const CHECK_EVERY = 5_000
+
 /** Requests that may wait behind another on the same connection. */
 const MAX_PIPELINED = 64
-
-/** Bytes that may be written to a fast client before other connections get a turn. */
-const TURN = 1_048_576
 
 export class NodeServer extends Context.Tag("shapelog/http/NodeServer")<NodeServer, {
   /** The address that is listened on; its port is the real one. */
@@ -53,10 +54,40 @@ export class NodeServer extends Context.Tag("shapelog/http/NodeServer")<NodeServ
   )
 }
 
-const immediate = Effect.async<void>((resume) => {
-  const handle = setImmediate(() => resume(Effect.void))
-  return Effect.sync(() => clearImmediate(handle))
-})
+/** A class, so that what most requests do not ask for costs nothing. */
+class NodeRequest implements HttpRequest {
+  readonly path: string
+  readonly query: string
+  private readonly req: Http.IncomingMessage
+  private readonly res: Http.ServerResponse
+  private readonly idleTimeoutMs: number
+
+  constructor(
+    req: Http.IncomingMessage,
+    res: Http.ServerResponse,
+    path: string,
+    query: string,
+    idleTimeoutMs: number
+  ) {
+    this.req = req
+    this.res = res
+    this.path = path
+    this.query = query
+    this.idleTimeoutMs = idleTimeoutMs
+  }
+  get method() {
+    return this.req.method ?? "GET"
+  }
+  get headers() {
+    return this.req.headers
+  }
+  get body() {
+    return RequestBody.read(this.req, this.idleTimeoutMs)
+  }
+  onEnd(release: () => void) {
+    this.res.once("close", release)
+  }
+}
 
 const make = Effect.gen(function*() {
   const routes = yield* ShapeRoutes
@@ -67,100 +98,25 @@ const make = Effect.gen(function*() {
   )
   let isDraining = false
 
-  // --- Sending ---
-
-  /**
-   * Completes when the client has taken what was written. A connection on which nothing moves for too long is
-   * destroyed.
-   */
-  const drained = (res: Http.ServerResponse) =>
-    Effect.async<void>((resume) => {
-      // It may have drained since the look at its length.
-      if (!res.writableNeedDrain) return resume(Effect.void)
-      const { socket } = res
-      socket?.setTimeout(options.sendTimeoutMs)
-      const onDrain = () => {
-        socket?.setTimeout(0)
-        resume(Effect.void)
-      }
-      res.once("drain", onDrain)
-      return Effect.sync(() => res.off("drain", onDrain))
-    })
-
-  /** Ends the response; the send timeout stays armed while bytes wait, until the keep-alive timeout takes its place. */
-  const end = (res: Http.ServerResponse, latin1?: string) => {
-    if (isDraining) res.once("close", () => server.closeIdleConnections())
-    res.end(latin1, "latin1")
-    if (res.writableLength > 0) res.socket?.setTimeout(options.sendTimeoutMs)
-  }
-
-  const sendPieces = Effect.fnUntraced(function*(
-    res: Http.ServerResponse,
-    pull: Effect.Effect<Option.Option<Uint8Array>, LogFrame.BodyError>
-  ) {
-    let turn = 0
-    while (true) {
-      const piece = yield* pull
-      if (Option.isNone(piece)) return end(res)
-      res.write(piece.value)
-      // Node keeps writes together until the next turn; what the kernel takes now does not have to wait.
-      res.socket?.uncork()
-      turn += piece.value.length
-      if (res.writableLength >= res.writableHighWaterMark) {
-        yield* drained(res)
-        turn = 0
-      } else if (turn >= TURN) {
-        yield* immediate
-        turn = 0
-      }
-    }
+  const { follow, respond, send } = NodeSend.make({
+    runFork,
+    deadlines: yield* Deadlines.make([["send", options.sendTimeoutMs]]),
+    sendTimeoutMs: options.sendTimeoutMs,
+    isDraining: () => isDraining,
+    closeIdle: () => server.closeIdleConnections()
   })
-
-  const cutOff = (res: Http.ServerResponse, error: LogFrame.BodyError) =>
-    Effect.zipRight(
-      Effect.sync(() => res.destroy()),
-      // Only the last is the server's fault: the others are removed shapes and, mostly, rows that a clause fails for.
-      error._tag === "ShapeGone"
-        ? Effect.logDebug("a shape was removed while it was being sent", error)
-        : error._tag === "SnapshotFailed"
-        ? Effect.logWarning("a snapshot failed while it was being sent", error)
-        : Effect.logError("a response could not be completed", error)
-    )
-
-  /** Sends the head, and the body if it is at hand; returns what is left to do. */
-  const unsafeSend = (
-    req: Http.IncomingMessage,
-    res: Http.ServerResponse,
-    response: ShapeResponse
-  ): Effect.Effect<void> | undefined => {
-    const { body, headers, status } = response
-    const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
-    if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
-    // What a client sends beyond what we read of it would have to be read before its next request.
-    if (isDraining || hasBody(req)) headers.push("connection", "close")
-    res.writeHead(status, headers)
-    if (req.method === "HEAD" || body._tag === "None") {
-      end(res)
-      return undefined
-    }
-    if (body._tag === "Latin1") {
-      end(res, body.text)
-      return undefined
-    }
-    return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
-  }
-
-  const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> =>
-    Effect.suspend(() => unsafeSend(req, res, response) ?? Effect.void)
 
   // --- Requests ---
 
   /**
    * A defect here would end the process: the request is left to the fiber that answers all others, which reports it.
    */
-  const unsafeAnswer = (request: HttpRequest): ShapeResponse | undefined => {
+  const unsafeAnswer = (
+    request: HttpRequest,
+    later: Later<never>
+  ): ReturnType<typeof routes.unsafeHandle> => {
     try {
-      return routes.unsafeHandle(request)
+      return routes.unsafeHandle(request, later)
     } catch (defect) {
       runFork(Effect.logWarning("a request could not be answered in one turn", defect))
       return undefined
@@ -171,34 +127,28 @@ const make = Effect.gen(function*() {
     const target = req.url ?? "/"
     const start = target.charCodeAt(0) === 0x2f ? 0 : pathStart(target)
     const mark = target.indexOf("?", start)
-    const request = {
-      method: req.method ?? "GET",
-      path: target.slice(start, mark === -1 ? undefined : mark),
-      query: mark === -1 ? "" : target.slice(mark + 1),
-      headers: req.headers
-    }
-    // Most reads are answered in this turn, without a fiber.
-    const quick = target.length > MAX_URL ? undefined : unsafeAnswer(request)
-    const work = quick && unsafeSend(req, res, quick)
-    if (quick && !work) return
-    const fiber = runFork(
-      work ?? (target.length > MAX_URL
-        ? send(req, res, routes.tooLong(request))
-        : Effect.flatMap(routes.handle(request), (response) => send(req, res, response)))
+    const request = new NodeRequest(
+      req,
+      res,
+      target.slice(start, mark === -1 ? undefined : mark),
+      mark === -1 ? "" : target.slice(mark + 1),
+      options.keepAliveTimeoutMs
     )
-    const exit = fiber.unsafePoll()
-    if (exit !== null) return ended(res, exit)
-    res.once("close", () => fiber.unsafeInterruptAsFork(FiberId.none))
-    res.on("error", (cause) => runFork(Effect.logDebug("a response could not be written", cause)))
-    fiber.addObserver((exit) => ended(res, exit))
+    if (target.length > MAX_URL) return run(req, res, Effect.succeed(routes.tooLong(request)))
+    // Most reads are answered in this turn, without a fiber; most live requests are held without one.
+    const answer = unsafeAnswer(request, (answer) => {
+      if (Effect.isEffect(answer)) run(req, res, answer)
+      else respond(req, res, answer)
+    })
+    if (answer === undefined) run(req, res, routes.handle(request))
+    else if (Effect.isEffect(answer)) run(req, res, answer)
+    else if (answer._tag === "Held") res.once("close", answer.release)
+    else respond(req, res, answer)
   }
 
-  /** A request that ends without a response: its client is gone, or else something is wrong. */
-  const ended = (res: Http.ServerResponse, exit: Exit.Exit<void>) => {
-    if (Exit.isSuccess(exit)) return
-    if (!Cause.isInterrupted(exit.cause)) runFork(Effect.logError("a response could not be sent", exit.cause))
-    res.destroy()
-  }
+  /** Makes a response in a fiber, which ends with the connection, and sends it. */
+  const run = (req: Http.IncomingMessage, res: Http.ServerResponse, answer: Effect.Effect<ShapeResponse>) =>
+    follow(res, Effect.flatMap(answer, (response) => send(req, res, response)))
 
   /** Requests that wait behind another, by connection. */
   const waiting = new WeakMap<Socket, number>()
@@ -207,7 +157,13 @@ const make = Effect.gen(function*() {
   const fresh = new Set<Socket>()
 
   const server = Http.createServer(
-    { keepAliveTimeout: options.keepAliveTimeoutMs, maxHeaderSize: MAX_HEADERS, noDelay: true },
+    {
+      keepAliveTimeout: options.keepAliveTimeoutMs,
+      maxHeaderSize: MAX_HEADERS,
+      noDelay: true,
+      headersTimeout: options.headersTimeoutMs,
+      connectionsCheckingInterval: Math.min(options.headersTimeoutMs, CHECK_EVERY)
+    },
     (req, res) => {
       fresh.delete(req.socket)
       if (res.socket !== null) return serve(req, res)
@@ -272,10 +228,6 @@ const make = Effect.gen(function*() {
     })
   })
 })
-
-const hasBody = ({ headers }: Http.IncomingMessage): boolean =>
-  headers["transfer-encoding"] !== undefined ||
-  (headers["content-length"] !== undefined && headers["content-length"] !== "0")
 
 /** Where the path of an absolute-form target begins; its end when it has none. */
 const pathStart = (target: string): number => {

@@ -18,8 +18,8 @@ export interface RawQuery {
   cursor: string | undefined
   /** The pairs that define the shape, as they came and in the order they came, each followed by `&`. */
   definition: string
-  /** Any `subset__*` or `subset[*]` key is there. */
-  subset: boolean
+  /** Raw values of `subset__*` and `subset[*]` keys; `undefined` when there is none. */
+  subset: Map<string, string> | undefined
   /** A key is not valid percent-encoded UTF-8. */
   malformed: boolean
 }
@@ -96,6 +96,11 @@ const text = (value: string | undefined): string | undefined =>
   value === undefined || value === "" ? undefined : decode(value) ?? value
 const flag = (value: string | undefined): string | true | undefined => (value === undefined ? true : text(value))
 
+const scanSubset = (raw: RawQuery, key: string, value: string): void => {
+  const name = key.startsWith("subset__") ? key.slice(8) : /^subset\[([^[\]]*)\]$/.exec(key)?.[1]
+  if (name !== undefined) (raw.subset ??= new Map()).set(name, value)
+}
+
 const scanPair = (
   raw: RawQuery,
   key: string | undefined,
@@ -134,7 +139,7 @@ const scanPair = (
       return
     default:
       if (isDefinitionKey(key)) raw.definition += query.slice(start, end) + "&"
-      else if (key.startsWith("subset__") || key.startsWith("subset[") || key === "subset") raw.subset = true
+      else if (key.startsWith("subset")) scanSubset(raw, key, value ?? "")
   }
 }
 
@@ -149,7 +154,7 @@ export const scan = (query: string): RawQuery => {
     experimentalLiveSse: undefined,
     cursor: undefined,
     definition: "",
-    subset: false,
+    subset: undefined,
     malformed: false
   }
   forEachPair(query, raw, scanPair)

@@ -16,6 +16,11 @@ export class RecentMap<A> {
     this.limitChars = limitChars
   }
 
+  /** The entry, where it is remembered; being looked for does not keep it. */
+  find(key: string): A | undefined {
+    return this.young.get(key) ?? this.old.get(key)
+  }
+
   get(key: string, make: (key: string) => A): A {
     const hit = this.young.get(key)
     if (hit !== undefined) return hit

@@ -6,11 +6,19 @@
  * `NodeServer` costs less a request and drains: prefer it where shapes have a port of their own.
  */
 import { HttpLayerRouter, type HttpServerRequest, HttpServerResponse } from "@effect/platform"
+import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Effect, type Layer, Option, Stream } from "effect"
 import { IncomingMessage } from "node:http"
-import type * as LogFrame from "./LogFrame.ts"
-import type { ShapeResponse } from "./ShapeResponse.ts"
+import { HttpOptions } from "./HttpOptions.ts"
+import * as LogFrame from "./LogFrame.ts"
+import * as RequestBody from "./RequestBody.ts"
+import { MAX_REQUEST_BODY, RequestBodyError, type ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
+
+const flushHeaders = (request: HttpServerRequest.HttpServerRequest) =>
+  Effect.sync(() => {
+    if (request.source instanceof IncomingMessage) NodeHttpServerRequest.toServerResponse(request).flushHeaders()
+  })
 
 /**
  * The pieces of a body. The server would end a body that failed as if it were whole (and only the missing `]` would
@@ -18,18 +26,45 @@ import { ShapeRoutes } from "./ShapeRoutes.ts"
  */
 const pieces = (
   request: HttpServerRequest.HttpServerRequest,
-  pull: Effect.Effect<Option.Option<Uint8Array>, LogFrame.BodyError>
+  body: Extract<LogFrame.ResponseBody, { readonly _tag: "Pieces" | "Events" }>
 ): Stream.Stream<Uint8Array, LogFrame.BodyError> =>
   Stream.repeatEffectOption(
     Effect.flatMap(
-      Effect.mapError(pull, Option.some),
+      Effect.mapError(body._tag === "Events" ? LogFrame.pullEvents(body.source) : body.pull, Option.some),
       (piece) => (Option.isSome(piece) ? Effect.succeed(piece.value) : Effect.fail(Option.none()))
     )
-  ).pipe(Stream.tapError(() =>
-    Effect.sync(() => {
-      if (request.source instanceof IncomingMessage) request.source.socket.destroy()
-    })
-  ))
+  ).pipe(
+    // The server sends headers along with the first piece, which a stream of events may be long without.
+    (pieces) => (body._tag === "Events" ? Stream.onStart(pieces, flushHeaders(request)) : pieces),
+    Stream.tapError(() =>
+      Effect.sync(() => {
+        if (request.source instanceof IncomingMessage) request.source.socket.destroy()
+      })
+    )
+  )
+
+/**
+ * The body of a request, as far as the limit. On Node it is read past the platform's stream, which would destroy the
+ * connection when it is left half way, and with it the response that says why.
+ */
+const bodyOf = (
+  request: HttpServerRequest.HttpServerRequest,
+  idleTimeoutMs: number
+): Effect.Effect<Uint8Array, RequestBodyError> => {
+  if (request.source instanceof IncomingMessage) return RequestBody.read(request.source, idleTimeoutMs)
+  const chunks: Array<Uint8Array> = []
+  let size = 0
+  return request.stream.pipe(
+    Stream.mapError(() => new RequestBodyError({ reason: "unreadable" })),
+    Stream.runForEach((chunk) => {
+      size += chunk.length
+      if (size > MAX_REQUEST_BODY) return new RequestBodyError({ reason: "too large" })
+      chunks.push(chunk)
+      return Effect.void
+    }),
+    Effect.map(() => Buffer.concat(chunks, size))
+  )
+}
 
 const toPlatform = (
   request: HttpServerRequest.HttpServerRequest,
@@ -37,15 +72,18 @@ const toPlatform = (
 ): HttpServerResponse.HttpServerResponse => {
   const headers: Record<string, string> = {}
   for (let i = 0; i < fields.length; i += 2) headers[fields[i]!] = fields[i + 1]!
-  const length = body._tag === "Latin1" ? body.text.length : body._tag === "None" ? 0 : body.length
+  const length = LogFrame.lengthOf(body)
   if (length !== undefined && status !== 204 && status !== 304) headers["content-length"] = String(length)
+  // The rest of the request is of no interest.
+  if (status === 413) headers.connection = "close"
   switch (body._tag) {
     case "None":
       return HttpServerResponse.empty({ status, headers })
     case "Latin1":
       return HttpServerResponse.raw(Buffer.from(body.text, "latin1"), { status, headers })
     case "Pieces":
-      return HttpServerResponse.stream(pieces(request, body.pull), {
+    case "Events":
+      return HttpServerResponse.stream(pieces(request, body), {
         status,
         headers,
         contentType: headers["content-type"] ?? "application/json"
@@ -54,21 +92,33 @@ const toPlatform = (
 }
 
 /** `/v1/shape` and `/v1/health`, below whatever prefix the router has. */
-export const routes: Layer.Layer<never, never, HttpLayerRouter.HttpRouter | ShapeRoutes> = HttpLayerRouter.use(
+export const routes: Layer.Layer<
+  never,
+  never,
+  HttpLayerRouter.HttpRouter | ShapeRoutes | HttpOptions
+> = HttpLayerRouter.use(
   Effect.fnUntraced(function*(router) {
     const { handle } = yield* ShapeRoutes
-    const respond = (request: HttpServerRequest.HttpServerRequest) => {
+    const { keepAliveTimeoutMs } = yield* HttpOptions
+    const respond = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
       const mark = request.url.indexOf("?")
-      return Effect.map(
-        handle({
-          method: request.method,
-          path: mark === -1 ? request.url : request.url.slice(0, mark),
-          query: mark === -1 ? "" : request.url.slice(mark + 1),
-          headers: request.headers
-        }),
-        (response) => toPlatform(request, response)
+      const releases: Array<() => void> = []
+      // The request's scope is closed when its response has been sent.
+      yield* Effect.addFinalizer(() =>
+        Effect.sync(() => {
+          for (const release of releases) release()
+        })
       )
-    }
+      const response = yield* handle({
+        method: request.method,
+        path: mark === -1 ? request.url : request.url.slice(0, mark),
+        query: mark === -1 ? "" : request.url.slice(mark + 1),
+        headers: request.headers,
+        body: bodyOf(request, keepAliveTimeoutMs),
+        onEnd: (release) => releases.push(release)
+      })
+      return toPlatform(request, response)
+    })
     yield* router.add("*", "/v1/shape", respond)
     yield* router.add("*", "/v1/health", respond)
   })

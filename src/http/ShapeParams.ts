@@ -6,9 +6,10 @@
 import { Either } from "effect"
 import { parseColumns, parseTable } from "../domain/Identifier.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
-import type { LogMode, ReplicaMode, ShapeRequest } from "../domain/ShapeDefinition.ts"
+import type { LogMode, ReplicaMode, ShapeRequest, SubsetRequest } from "../domain/ShapeDefinition.ts"
 import { decode, forEachPair, type RawQuery } from "./QueryString.ts"
 import { RecentMap } from "./RecentMap.ts"
+import * as SubsetParams from "./SubsetParams.ts"
 
 export interface ShapeParams {
   /** The same object for the same text, as long as it is remembered. */
@@ -19,35 +20,31 @@ export interface ShapeParams {
   /** Set exactly when `offset` is a real one: sent with `-1` or `now`, a handle means nothing. */
   readonly handle: string | undefined
   readonly live: boolean
+  /** The live request wants a stream of events. */
+  readonly sse: boolean
+  /** Set for a request that wants some rows rather than the log. */
+  readonly subset: SubsetRequest | undefined
   /** The cursor as an integer; 0 when there is none. */
   readonly cursor: number
 }
 
-/** Field → messages. */
-export type FieldErrors = { readonly [field: string]: ReadonlyArray<string> }
+/** Field → messages; those of a subset's fields are below `subset`. */
+export type FieldErrors = {
+  readonly [field: string]: ReadonlyArray<string> | SubsetParams.SubsetErrors
+}
 
 /** What the defining part of a query says, in the two stages in which its faults are told. */
 interface Definition {
   readonly castErrors: FieldErrors | undefined
   readonly shape: Either.Either<ShapeRequest, FieldErrors>
   readonly columnsAreQueryable: boolean
+  readonly queryable: ReadonlyArray<string> | undefined
+  /** No table is named. */
+  readonly isMissing: boolean
 }
 
 const NOT_DECODABLE = "has invalid encoding"
 const IS_INVALID = "is invalid"
-
-/** Values of `$1…$n`, from the keys between the brackets of `params[…]`. */
-const positional = (values: ReadonlyMap<string, string>): Either.Either<ReadonlyArray<string>, string> => {
-  const entries: Array<readonly [number, string]> = []
-  for (const [key, value] of values) {
-    if (!/^\d{1,9}$/.test(key)) return Either.left("Parameters can only use numbers as keys")
-    entries.push([Number(key), value])
-  }
-  entries.sort((a, b) => a[0] - b[0])
-  return entries.every(([position], i) => position === i + 1)
-    ? Either.right(entries.map(([, value]) => value))
-    : Either.left("Parameters must be numbered sequentially, starting from 1")
-}
 
 const oneOf = <A extends string>(value: string | undefined, fallback: A, values: ReadonlyArray<A>): A | undefined =>
   value === undefined ? fallback : values.find((each) => each === value)
@@ -86,20 +83,26 @@ const parseDefinition = (definition: string): Definition => {
     castErrors.experimental_compaction = [IS_INVALID]
   }
   const columnsAreQueryable = !values.has("columns") && values.has("queryable_columns")
+  const lists: Record<string, ReadonlyArray<string>> = {}
   const shape = (): Either.Either<ShapeRequest, FieldErrors> => {
     const table = values.get("table")
     if (table === undefined) return Either.left({ table: ["can't be blank"] })
     const name = parseTable(table)
     if (Either.isLeft(name)) return Either.left({ table: [name.left] })
-    const texts = positional(params)
+    const texts = SubsetParams.positional(params)
     if (Either.isLeft(texts)) return Either.left({ params: [texts.left] })
-    const lists: Record<string, ReadonlyArray<string>> = {}
     for (const field of ["columns", "queryable_columns"]) {
       const list = values.get(field)
       if (list === undefined) continue
       const names = parseColumns(list)
       if (Either.isLeft(names)) return Either.left({ [field]: [names.left] })
       lists[field] = names.right
+    }
+    const beyond = lists.queryable_columns === undefined
+      ? []
+      : (lists.columns ?? []).filter((name) => !lists.queryable_columns!.includes(name))
+    if (beyond.length > 0) {
+      return Either.left({ columns: [`The following columns are not queryable: ${beyond.join(", ")}`] })
     }
     return Either.right({
       table,
@@ -113,7 +116,9 @@ const parseDefinition = (definition: string): Definition => {
   return {
     castErrors: Object.keys(castErrors).length === 0 ? undefined : castErrors,
     shape: shape(),
-    columnsAreQueryable
+    columnsAreQueryable,
+    queryable: lists.queryable_columns,
+    isMissing: !values.has("table")
   }
 }
 
@@ -128,12 +133,26 @@ const fail = (field: string, message: string): Either.Either<never, FieldErrors>
 const REMEMBERED = 25_000
 const REMEMBERED_CHARS = 5_000_000
 
-/** A validator with a memory of the definitions it has seen lately. */
-export const make = (): (raw: RawQuery) => Either.Either<ShapeParams, FieldErrors> => {
+/** A definition that is longer than a query can be, as in the body of a POST, is not remembered. */
+const REMEMBERED_LENGTH = 10_000
+
+/** What a request for a shape says. */
+export type Validate = (raw: RawQuery) => Either.Either<ShapeParams, FieldErrors>
+
+/** What a request says of the shape alone; `undefined` when it names no table. */
+export type ValidateDefinition = (raw: RawQuery) => Either.Either<ShapeRequest | undefined, FieldErrors>
+
+/** Validators with a memory of the definitions they have seen lately. */
+export const make = (): { readonly request: Validate; readonly definition: ValidateDefinition } => {
   const definitions = new RecentMap<Definition>(REMEMBERED, REMEMBERED_CHARS)
-  return (raw) => {
+  const definitionOf = (raw: RawQuery): Definition =>
+    raw.definition.length > REMEMBERED_LENGTH
+      ? parseDefinition(raw.definition)
+      : definitions.get(raw.definition, parseDefinition)
+
+  const request: Validate = (raw) => {
     if (raw.malformed) return fail("query", NOT_DECODABLE)
-    const definition = definitions.get(raw.definition, parseDefinition)
+    const definition = definitionOf(raw)
     if (definition.castErrors !== undefined) return Either.left(definition.castErrors)
 
     if (raw.offset === undefined) return fail("offset", "can't be blank")
@@ -148,18 +167,29 @@ export const make = (): (raw: RawQuery) => Either.Either<ShapeParams, FieldError
     if (live && !real) {
       return fail("live", offset === "now" ? "can't be true when offset is 'now'" : "can't be true when offset == -1")
     }
-    if (isTrue(raw.liveSse ?? raw.experimentalLiveSse)) {
-      return fail("live_sse", live ? "is not supported yet" : "can't be true unless live is also true")
-    }
+    const sse = isTrue(raw.liveSse ?? raw.experimentalLiveSse)
+    if (sse && !live) return fail("live_sse", "can't be true unless live is also true")
     if (Either.isLeft(definition.shape)) return Either.left(definition.shape.left)
-    if (raw.subset) return fail("subset", "is not supported yet")
+    const subset = raw.subset && SubsetParams.parse(raw.subset, definition.queryable)
+    if (subset !== undefined && Either.isLeft(subset)) return Either.left({ subset: subset.left })
     return Either.right({
       definition: definition.shape.right,
       columnsAreQueryable: definition.columnsAreQueryable,
       offset,
       handle,
       live,
+      sse,
+      subset: subset?.right,
       cursor: raw.cursor !== undefined && /^-?\d{1,15}$/.test(raw.cursor) ? Number(raw.cursor) : 0
     })
+  }
+  return {
+    request,
+    definition: (raw) => {
+      if (raw.malformed) return fail("query", NOT_DECODABLE)
+      const { castErrors, isMissing, shape } = definitionOf(raw)
+      if (castErrors !== undefined) return Either.left(castErrors)
+      return isMissing ? Either.right(undefined) : shape
+    }
   }
 }

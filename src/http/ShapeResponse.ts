@@ -2,8 +2,19 @@
  * Requests and responses without a server: what the routes take and give. Header names are lower-case; header values
  * are ASCII or were echoed from the request.
  */
+import { type Effect, Schema } from "effect"
 import * as LogFrame from "./LogFrame.ts"
 import type { FieldErrors } from "./ShapeParams.ts"
+
+/** The body of a request could not be had: it is longer than the limit, or its client has stopped sending. */
+export class RequestBodyError
+  extends Schema.TaggedError<RequestBodyError>("shapelog/RequestBodyError")("RequestBodyError", {
+    reason: Schema.Literal("too large", "unreadable")
+  })
+{}
+
+/** Longest body of a request, in bytes: beyond it the answer is 413. */
+export const MAX_REQUEST_BODY = 8_000_000
 
 export interface HttpRequest {
   readonly method: string
@@ -12,15 +23,25 @@ export interface HttpRequest {
   /** Query as it came, without `?`; empty when there is none. */
   readonly query: string
   readonly headers: Readonly<Record<string, string | ReadonlyArray<string> | undefined>>
+  /** Reads the request's body, once and only when this is run; empty when there is none. */
+  readonly body: Effect.Effect<Uint8Array, RequestBodyError>
+  /**
+   * Registers what is to be let go of when the response has been sent or can't be any more: the server calls each
+   * exactly once, however the exchange ends.
+   */
+  readonly onEnd: (release: () => void) => void
 }
 
 export interface ShapeResponse {
+  readonly _tag?: undefined
   readonly status: number
   /**
    * Name, value, name, value, …; without `content-length`, which follows from the body. The server adds its own to it.
    */
   readonly headers: Array<string>
   readonly body: LogFrame.ResponseBody
+  /** Set when every response with this key has a body of the same bytes. */
+  readonly sameBytes?: { readonly key: string; readonly isLive: boolean } | undefined
 }
 
 /** The value of a header; several fields of one name count as one, comma-separated. */
@@ -96,7 +117,12 @@ export const make = (options: { readonly version: string; readonly requestIdPref
   }
 
   /** A response from the log: one literal, because it is made for every request. */
-  const logHeaders = (request: HttpRequest, cacheControl: string, of: LogHeaders): Array<string> => {
+  const logHeaders = (
+    request: HttpRequest,
+    cacheControl: string,
+    of: LogHeaders,
+    contentType = JSON_TYPE
+  ): Array<string> => {
     const headers = [
       "vary",
       "accept-encoding",
@@ -113,7 +139,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       "access-control-allow-methods",
       SHAPE_METHODS,
       "content-type",
-      JSON_TYPE,
+      contentType,
       "etag",
       of.etag,
       "electric-handle",
@@ -147,6 +173,10 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     logHeaders,
     error,
 
+    /** A stream of events from the log. */
+    eventHeaders: (request: HttpRequest, cacheControl: string, of: LogHeaders): Array<string> =>
+      logHeaders(request, cacheControl, of, "text/event-stream"),
+
     /** 400 with the protocol's field messages. */
     invalid: (request: HttpRequest, errors: FieldErrors): ShapeResponse =>
       error(request, 400, { message: "Invalid request", errors }),
@@ -162,9 +192,35 @@ export const make = (options: { readonly version: string; readonly requestIdPref
     /** 500 that says nothing of what happened. */
     internalError: (request: HttpRequest): ShapeResponse => error(request, 500, { error: "Internal server error" }),
 
+    /** 503: there are as many requests of this kind as there may be. */
+    overloaded: (request: HttpRequest, kind: string, limit: number, retryAfterSeconds: number): ShapeResponse =>
+      error(request, 503, {
+        code: "concurrent_request_limit_exceeded",
+        message: `Concurrent ${kind} request limit exceeded (limit: ${limit}), please retry`
+      }, ["retry-after", String(retryAfterSeconds), "electric-internal-known-error", "true"]),
+
+    /** Headers of the rows of a subset: never cached. */
+    subsetHeaders: (request: HttpRequest, handle: string, offset: string, schema: string): Array<string> => {
+      const headers = shapeHeaders(request, "no-cache")
+      headers.push("electric-snapshot", "true", "electric-handle", handle, "electric-offset", offset)
+      headers.push("electric-schema", asciiJson(schema))
+      return headers
+    },
+
+    /** 202: the shape is gone. */
+    deleted: (request: HttpRequest): ShapeResponse => ({
+      status: 202,
+      headers: withCors(request, SHAPE_METHODS, "no-cache"),
+      body: LogFrame.none
+    }),
+
     /** 409: the client starts over, with the shape of `handle` where it is known. */
     mustRefetch: (request: HttpRequest, handle: string | undefined): ShapeResponse => {
-      const headers = shapeHeaders(request, `public, max-age=${handle === undefined ? 1 : 60}, must-revalidate`)
+      const age = handle === undefined ? 1 : 60
+      const headers = shapeHeaders(
+        request,
+        request.method === "POST" ? "no-cache" : `public, max-age=${age}, must-revalidate`
+      )
       if (handle !== undefined) headers.push("etag", `"${handle}::"`, "electric-handle", handle)
       return { status: 409, headers, body: LogFrame.ascii("[{\"headers\":{\"control\":\"must-refetch\"}}]") }
     },

@@ -3,7 +3,7 @@
  * deployment switches by changing the image. Where both are set, the `SHAPELOG_` one counts. An empty value is as good
  * as none.
  */
-import { Config, ConfigError, Duration, Either, LogLevel, Option, Redacted } from "effect"
+import { Config, ConfigError, Duration, Either, LogLevel, Option, Redacted, Schema } from "effect"
 import * as ConnectionUri from "../domain/ConnectionUri.ts"
 import { streamNames } from "../domain/StreamNames.ts"
 
@@ -11,8 +11,8 @@ export interface Settings {
   /** TCP port of the HTTP server; 0 takes a free one. */
   readonly port: number
   /**
-   * Where the HTTP server listens: `undefined` is all interfaces; without a secret and a database of the user's, the
-   * loopback one alone.
+   * Where the HTTP server listens: `undefined` is all IPv4 interfaces, `::` those of IPv6 too; without a secret and a
+   * database of the user's, the loopback one alone.
    */
   readonly host: string | undefined
   readonly storageDirectory: string
@@ -29,6 +29,16 @@ export interface Settings {
   /** Bytes after which a chunk of a shape's log ends. */
   readonly chunkBytes: number
   readonly longPollTimeout: Duration.Duration
+  /** How long an idle connection is kept open, and one whose client is in the middle of a request waited for. */
+  readonly tcpReadTimeout: Duration.Duration
+  /** How long a client may take no bytes of a response before it is dropped. */
+  readonly tcpSendTimeout: Duration.Duration
+  /** Most requests for shapes that are served at a time: of shapes that may have to be made, and of those that are. */
+  readonly maxConcurrentRequests: { readonly initial: number; readonly existing: number }
+  /** Shapes beyond this number are removed, those that nobody has read for longest; `undefined`: none are. */
+  readonly maxShapes: number | undefined
+  /** Whether `DELETE` removes shapes. */
+  readonly allowDelete: boolean
   readonly cacheMaxAge: Duration.Duration
   readonly cacheStaleAge: Duration.Duration
   readonly logLevel: LogLevel.LogLevel
@@ -132,6 +142,17 @@ const streamId = (text: string): Either.Either<string, string> =>
     onRight: () => text.toLowerCase()
   })
 
+const Concurrency = Schema.parseJson(Schema.Struct({
+  initial: Schema.optionalWith(Schema.NonNegativeInt, { default: () => 300 }),
+  existing: Schema.optionalWith(Schema.NonNegativeInt, { default: () => 10_000 })
+}))
+
+const concurrency = (text: string) =>
+  Either.mapLeft(
+    Schema.decodeUnknownEither(Concurrency)(text),
+    () => `must be JSON such as {"initial": 300, "existing": 10000}, not ${JSON.stringify(text)}`
+  )
+
 const raw = Config.all({
   databaseUrl: setting(["DATABASE_URL"], {
     default: "the embedded database",
@@ -182,6 +203,38 @@ const raw = Config.all({
     read: integer(0, 65535),
     otherwise: 3000
   }),
+  ipv6: setting(both("LISTEN_ON_IPV6"), {
+    default: "false",
+    description: "listen on IPv6 addresses as well",
+    read: boolean,
+    otherwise: false
+  }),
+  maxConcurrentRequests: setting(both("MAX_CONCURRENT_REQUESTS"), {
+    default: "{\"initial\": 300, \"existing\": 10000}",
+    description:
+      "requests served at a time, as JSON: `initial` ones without the handle of a shape that is there, and " +
+      "`existing` ones. Those beyond get a 503",
+    read: concurrency,
+    otherwise: { initial: 300, existing: 10_000 }
+  }),
+  tcpReadTimeout: setting(both("TCP_READ_TIMEOUT"), {
+    default: "60s",
+    description: "how long an idle connection is kept open: longer than a proxy in front keeps it",
+    read: duration(1),
+    otherwise: Duration.seconds(60)
+  }),
+  tcpSendTimeout: setting(both("TCP_SEND_TIMEOUT"), {
+    default: "30s",
+    description: "how long a client may take no bytes of a response before it is dropped",
+    read: duration(1),
+    otherwise: Duration.seconds(30)
+  }),
+  allowDelete: setting(both("ENABLE_INTEGRATION_TESTING"), {
+    default: "false",
+    description: "`DELETE /v1/shape` removes shapes",
+    read: boolean,
+    otherwise: false
+  }),
   storageDirectory: setting(both("STORAGE_DIR"), {
     default: ".shapelog/storage",
     description: "where shape logs are kept",
@@ -193,6 +246,12 @@ const raw = Config.all({
     description: "bytes after which a chunk of a shape's log ends",
     read: integer(1, 1_000_000_000),
     otherwise: 10_485_760
+  }),
+  maxShapes: setting([...both("MAX_SHAPES"), "ELECTRIC_EXPERIMENTAL_MAX_SHAPES"], {
+    default: "no limit",
+    description: "shapes beyond this number are removed, those that nobody has read for longest",
+    read: (text): Either.Either<number | undefined, string> => integer(1, 100_000_000)(text),
+    otherwise: undefined
   }),
   longPollTimeout: setting(both("LONG_POLL_TIMEOUT"), {
     default: "20s",
@@ -226,13 +285,14 @@ const raw = Config.all({
  * interface alone.
  */
 export const settings: Config.Config<Settings> = raw.pipe(
-  Config.mapOrFail(({ insecure, ...given }): Either.Either<Settings, ConfigError.ConfigError> => {
+  Config.mapOrFail(({ insecure, ipv6, ...given }): Either.Either<Settings, ConfigError.ConfigError> => {
     if (given.secret !== undefined && insecure) {
       return Either.left(ConfigError.InvalidData(
         ["SHAPELOG_SECRET"],
         "SHAPELOG_SECRET and SHAPELOG_INSECURE=true contradict each other: set one of them"
       ))
     }
+    const loopback = ipv6 ? "::1" : "127.0.0.1"
     const undecided = given.secret === undefined && !insecure
     if (undecided && given.databaseUrl !== undefined) {
       return Either.left(ConfigError.MissingData(
@@ -248,9 +308,9 @@ export const settings: Config.Config<Settings> = raw.pipe(
     }
     return Either.right({
       ...given,
-      host: undecided ? "127.0.0.1" : undefined,
+      host: undecided ? loopback : ipv6 ? "::" : undefined,
       notices: undecided
-        ? ["no SHAPELOG_SECRET is set: listening on 127.0.0.1 only, where whoever asks is served"]
+        ? [`no SHAPELOG_SECRET is set: listening on ${loopback} only, where whoever asks is served`]
         : insecure
         ? ["SHAPELOG_INSECURE is set: whoever can reach the server is served"]
         : []

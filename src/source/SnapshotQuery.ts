@@ -19,13 +19,17 @@ export interface SnapshotRows {
   readonly pull: Effect.Effect<Option.Option<CopyRows>, SnapshotFailed>
 }
 
-/** `SELECT columns FROM schema.table WHERE where`. */
+/** `SELECT columns FROM schema.table WHERE where ORDER BY orderBy LIMIT limit OFFSET offset`. */
 export interface SnapshotSelect {
   readonly schema: string
   readonly table: string
   readonly columns: ReadonlyArray<string>
   /** SQL that was printed from a parsed clause, never the user's text; `undefined` selects all rows. */
   readonly where: string | undefined
+  /** As `where`; rows come in any order when there is none. */
+  readonly orderBy?: string | undefined
+  readonly limit?: number | undefined
+  readonly offset?: number | undefined
   /** With false nothing is queried: only the marks are taken. */
   readonly rows: boolean
 }
@@ -70,15 +74,20 @@ const isOfClause = (code: string, { where }: Problem): boolean =>
 const failed = (error: Problem): SnapshotFailed => {
   const code = error.code ?? ""
   const detail = `Unable to create initial snapshot: ${error.message}`
+  const refusal = { code, message: error.message }
   if (code === "55P03") {
     return new SnapshotFailed({ reason: "lock_timeout", detail: "Snapshot timed out while waiting for a table lock" })
   }
   if (code === "57014") return tookTooLong
   if (!sqlState.test(code) || /^(08|28|3D|53|57P)/.test(code)) return noConnection
   // Insufficient privilege.
-  if (code === "42501" || isOfClause(code, error)) return new SnapshotFailed({ reason: "refused", detail })
-  if (schemaCodes.has(code)) return new SnapshotFailed({ reason: "schema_changed", detail })
-  return new SnapshotFailed({ reason: "unknown", detail: `Unexpected error while creating snapshot: ${error.message}` })
+  if (code === "42501" || isOfClause(code, error)) return new SnapshotFailed({ reason: "refused", detail, refusal })
+  if (schemaCodes.has(code)) return new SnapshotFailed({ reason: "schema_changed", detail, refusal })
+  return new SnapshotFailed({
+    reason: "unknown",
+    detail: `Unexpected error while creating snapshot: ${error.message}`,
+    refusal
+  })
 }
 
 const tookTooLong = new SnapshotFailed({
@@ -258,9 +267,12 @@ const begin = (select: SnapshotSelect): string =>
  * inheritance child as the child's, so the rows of the table itself are the ones that changes will follow.
  */
 const copy = (select: SnapshotSelect, partitioned: boolean): string => {
+  const { limit, offset, orderBy } = select
   const where = select.where === undefined ? "" : ` WHERE ${select.where}`
+  const order = orderBy === undefined ? "" : ` ORDER BY ${orderBy}`
+  const range = `${limit === undefined ? "" : ` LIMIT ${limit}`}${offset === undefined ? "" : ` OFFSET ${offset}`}`
   const from = `${partitioned ? "" : "ONLY "}${tableName(select)}`
-  return `COPY (SELECT ${select.columns.map(quote).join(", ")} FROM ${from}${where}) TO STDOUT`
+  return `COPY (SELECT ${select.columns.map(quote).join(", ")} FROM ${from}${where}${order}${range}) TO STDOUT`
 }
 
 const open = Effect.fnUntraced(function*(pool: pg.Pool, select: SnapshotSelect) {

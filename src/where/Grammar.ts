@@ -3,10 +3,10 @@
  * expression.
  */
 import { Effect, Either } from "effect"
-import type { Node, ParseResult, SelectStmt } from "libpg-query"
+import type { Node, ParseResult, SelectStmt, SortBy } from "libpg-query"
 import instantiate, { type PgQuery } from "libpg-query/wasm/libpg-query.js"
 import { excess } from "./Excess.ts"
-import { at, PREFIX } from "./Location.ts"
+import { at, ORDER_PREFIX, PREFIX } from "./Location.ts"
 
 /** Longest clause, in bytes of UTF-8. */
 export const MAX_BYTES = 65_536
@@ -72,33 +72,62 @@ const instance = Effect.suspend(() =>
 const parseStatement = (sql: string): Effect.Effect<ParseResult, string> =>
   Effect.flatMap(instance, (pg) => parseWith(pg, sql))
 
-const conditionOnly = new Set<string>(
-  ["targetList", "whereClause", "limitOption", "op"] satisfies Array<keyof SelectStmt>
-)
+const SUFFIXED = "malformed query ending with SQL clauses"
 
-const condition = (tree: ParseResult): Either.Either<Node, string> => {
+type SelectKeys = ReadonlySet<string>
+const keys = (names: ReadonlyArray<keyof SelectStmt>): SelectKeys => new Set<string>(names)
+
+/** The one SELECT statement of a tree, if it has no clauses but these; `split` is the message for more than one. */
+const selectOnly = (tree: ParseResult, clauses: SelectKeys, split: string): Either.Either<SelectStmt, string> => {
   const [first, ...others] = tree.stmts ?? []
-  if (first === undefined || others.length > 0 || first.stmt_len !== undefined) {
-    return Either.left("unescaped \";\" causing statement split")
-  }
+  if (first === undefined || others.length > 0 || first.stmt_len !== undefined) return Either.left(split)
   const select = first.stmt !== undefined && "SelectStmt" in first.stmt ? first.stmt.SelectStmt : undefined
-  if (select?.whereClause === undefined || Object.keys(select).some((key) => !conditionOnly.has(key))) {
-    return Either.left("malformed query ending with SQL clauses")
-  }
-  return Either.right(select.whereClause)
+  return select === undefined || Object.keys(select).some((key) => !clauses.has(key))
+    ? Either.left(SUFFIXED)
+    : Either.right(select)
 }
+
+const parseAfter = Effect.fnUntraced(function*(prefix: string, clause: string, name: string) {
+  if (Buffer.byteLength(clause) > MAX_BYTES) {
+    return yield* Effect.fail(`the ${name} clause is bigger than maximum size (${MAX_BYTES} bytes)`)
+  }
+  // A C string ends there: what follows would be ignored.
+  const nul = clause.indexOf("\0")
+  if (nul >= 0) return yield* Effect.fail(at(nul, `null byte in ${name} clause`))
+  const problem = excess(clause)
+  if (problem !== undefined) return yield* Effect.fail(problem)
+  return yield* parseStatement(prefix + clause)
+})
+
+const conditionOnly = keys(["targetList", "whereClause", "limitOption", "op"])
 
 /**
  * The syntax tree of a where clause. Fails with the message of Electric HTTP protocol §14.6 for a clause that is none.
  */
 export const parse = Effect.fnUntraced(function*(clause: string) {
-  if (Buffer.byteLength(clause) > MAX_BYTES) {
-    return yield* Effect.fail(`the where clause is bigger than maximum size (${MAX_BYTES} bytes)`)
-  }
-  // A C string ends there: what follows would be ignored.
-  const nul = clause.indexOf("\0")
-  if (nul >= 0) return yield* Effect.fail(at(nul, "null byte in where clause"))
-  const problem = excess(clause)
-  if (problem !== undefined) return yield* Effect.fail(problem)
-  return yield* condition(yield* parseStatement(PREFIX + clause))
+  const tree = yield* parseAfter(PREFIX, clause, "where")
+  const select = yield* selectOnly(tree, conditionOnly, "unescaped \";\" causing statement split")
+  return yield* select.whereClause === undefined ? Effect.fail(SUFFIXED) : Effect.succeed(select.whereClause)
 })
+
+const orderOnly = keys(["targetList", "sortClause", "limitOption", "op"])
+
+/** The terms of an order. Fails with the message of Electric HTTP protocol §12.3 for a text that is none. */
+export const parseOrderBy = Effect.fnUntraced(function*(order: string) {
+  const tree = yield* parseAfter(ORDER_PREFIX, order, "order by")
+  const select = yield* selectOnly(tree, orderOnly, "Unexpected `;` in order by")
+  const terms = select.sortClause?.flatMap((node): ReadonlyArray<SortBy> => "SortBy" in node ? [node.SortBy] : [])
+  return terms ?? []
+})
+
+/** Whether there is a subquery anywhere in a syntax tree. */
+export const hasSubquery = (node: Node): boolean => {
+  const rest: Array<unknown> = [node]
+  while (rest.length > 0) {
+    const next = rest.pop()
+    if (typeof next !== "object" || next === null) continue
+    if ("SubLink" in next) return true
+    for (const child of Object.values(next)) rest.push(child)
+  }
+  return false
+}

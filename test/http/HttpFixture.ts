@@ -34,11 +34,14 @@ export const routes = Effect.fnUntraced(function*(settings: Partial<HttpSettings
     ShapeRoutes.layer.pipe(Layer.provideMerge(options), Layer.provide(fake.layer))
   )
   const service = Context.get(context, ShapeRoutes)
+  /** What requests that were made directly hold on to. */
+  const ends: Array<() => void> = []
   const get = (pathAndQuery: string, headers: HttpRequest["headers"] = {}, method = "GET") => {
     const [path = "", query = ""] = pathAndQuery.split("?")
-    return service.handle({ method, path, query, headers })
+    const body = Effect.succeed(new Uint8Array())
+    return service.handle({ method, path, query, headers, body, onEnd: (release) => ends.push(release) })
   }
-  return { fake: fake.state, routes: service, context, get }
+  return { fake: fake.state, routes: service, context, get, ends }
 })
 
 /** A server on a port of its own, with a client that keeps its connections. */

@@ -1,10 +1,17 @@
 /**
  * The routes on an Effect application's own router.
  */
-import { FetchHttpClient, HttpClient, HttpLayerRouter, HttpServer, HttpServerResponse } from "@effect/platform"
+import {
+  FetchHttpClient,
+  HttpClient,
+  HttpClientRequest,
+  HttpLayerRouter,
+  HttpServer,
+  HttpServerResponse
+} from "@effect/platform"
 import { NodeHttpServer } from "@effect/platform-node"
 import { assert, describe, it } from "@effect/vitest"
-import { Context, Effect, Layer, Option } from "effect"
+import { Context, Effect, Either, Layer, Option } from "effect"
 import { StorageError } from "../../src/domain/Errors.ts"
 import { HttpOptions } from "../../src/http/HttpOptions.ts"
 import * as ShapeHttp from "../../src/http/ShapeHttp.ts"
@@ -18,14 +25,15 @@ const application = Effect.gen(function*() {
   const context = yield* Layer.build(
     HttpLayerRouter.serve(Layer.mergeAll(ShapeHttp.routes, own), { disableLogger: true, disableListenLog: true }).pipe(
       Layer.provideMerge(ShapeRoutes.layer),
-      Layer.provide(HttpOptions.layer({ insecure: true })),
+      Layer.provideMerge(HttpOptions.layer({ insecure: true })),
       Layer.provide(fake.layer),
       Layer.provideMerge(NodeHttpServer.layerTest)
     )
   )
   const client = Context.get(context, HttpClient.HttpClient)
   const { address } = Context.get(context, HttpServer.HttpServer)
-  return { fake: fake.state, client, held: Context.get(context, ShapeRoutes).held, address }
+  const { admitted, held } = Context.get(context, ShapeRoutes)
+  return { fake: fake.state, client, held, admitted, address }
 })
 
 describe("shapes on an application's router", () => {
@@ -81,6 +89,42 @@ describe("shapes on an application's router", () => {
       failing = true
       const error = yield* Effect.flip(Effect.flatMap(client.get(url), (response) => response.text))
       assert.strictEqual(error._tag, "ResponseError")
+    }))
+
+  it.scoped("take bodies, and let go of everything when a response has been sent", () =>
+    Effect.gen(function*() {
+      const { admitted, client, fake } = yield* application
+      fake.define("items")
+      let open = 0
+      fake.onSubset = () =>
+        Effect.gen(function*() {
+          yield* Effect.acquireRelease(Effect.sync(() => open++), () => Effect.sync(() => open--))
+          let pulls = 0
+          const pull = Effect.sync(() =>
+            pulls++ < 3 ? Option.some(Buffer.from(`,"${"x".repeat(65_533)}"`)) : Option.none()
+          )
+          return { marks: { xmin: 1n, xmax: 1n, xip: [], lsn: 1n }, mark: 1, body: { ready: undefined, pull } }
+        })
+      const post = (body: string) =>
+        client.execute(
+          HttpClientRequest.post("/v1/shape?table=items&offset=-1").pipe(
+            HttpClientRequest.bodyText(body, "application/json")
+          )
+        )
+      const response = yield* post("{\"where\":\"a = $1\",\"params\":{\"1\":\"b\"}}")
+      assert.strictEqual(response.status, 200)
+      assert.strictEqual(response.headers["electric-snapshot"], "true")
+      const { data } = (yield* response.json) as { readonly data: ReadonlyArray<string> }
+      assert.lengthOf(data, 3)
+      assert.deepStrictEqual(fake.subsets.map(({ params, where }) => [where, params]), [["a = $1", ["b"]]])
+      yield* eventually(() => open === 0 && admitted().initial + admitted().existing === 0)
+
+      assert.strictEqual((yield* post("{")).status, 400)
+      assert.strictEqual((yield* post("")).status, 200)
+      const tooLong = yield* Effect.either(post(`{"a":"${"x".repeat(8_000_000)}"}`))
+      // The server may close the connection before the client has sent it all.
+      assert.isTrue(Either.isLeft(tooLong) || tooLong.right.status === 413)
+      yield* eventually(() => open === 0 && admitted().initial + admitted().existing === 0)
     }))
 
   it.scoped("let go of what a client that went away waited for", () =>

@@ -27,6 +27,11 @@ describe("Config", () => {
       assert.strictEqual(Duration.toSeconds(settings.cacheMaxAge), 60)
       assert.strictEqual(Duration.toSeconds(settings.cacheStaleAge), 300)
       assert.strictEqual(settings.logLevel, LogLevel.Info)
+      assert.deepStrictEqual(settings.maxConcurrentRequests, { initial: 300, existing: 10_000 })
+      assert.strictEqual(settings.maxShapes, undefined)
+      assert.strictEqual(Duration.toMillis(settings.tcpReadTimeout), 60_000)
+      assert.strictEqual(Duration.toMillis(settings.tcpSendTimeout), 30_000)
+      assert.isFalse(settings.allowDelete)
       assert.match(settings.notices.join(), /127\.0\.0\.1 only/)
     }))
 
@@ -44,14 +49,25 @@ describe("Config", () => {
         DB_POOL_SIZE: "8",
         MANUAL_TABLE_PUBLISHING: "true",
         CACHE_MAX_AGE: "5",
-        CACHE_STALE_AGE: "6"
+        CACHE_STALE_AGE: "6",
+        MAX_CONCURRENT_REQUESTS: "{\"initial\": 3, \"existing\": 4}",
+        MAX_SHAPES: "100",
+        TCP_READ_TIMEOUT: "90s",
+        TCP_SEND_TIMEOUT: "5000",
+        LISTEN_ON_IPV6: "true",
+        ENABLE_INTEGRATION_TESTING: "true"
       }
       const named = (prefix: string) =>
         Object.fromEntries(Object.entries(values).map(([name, value]) => [`${prefix}_${name}`, value]))
       for (const prefix of ["SHAPELOG", "ELECTRIC"]) {
         const settings = yield* load({ ...named(prefix), DATABASE_URL: url })
         assert.strictEqual(settings.port, 4000)
-        assert.strictEqual(settings.host, undefined)
+        assert.strictEqual(settings.host, "::")
+        assert.deepStrictEqual(settings.maxConcurrentRequests, { initial: 3, existing: 4 })
+        assert.strictEqual(settings.maxShapes, 100)
+        assert.strictEqual(Duration.toMillis(settings.tcpReadTimeout), 90_000)
+        assert.strictEqual(Duration.toMillis(settings.tcpSendTimeout), 5000)
+        assert.isTrue(settings.allowDelete)
         assert.strictEqual(settings.storageDirectory, "/data")
         assert.strictEqual(settings.streamId, "blue_1")
         assert.strictEqual(settings.secret && Redacted.value(settings.secret), "s3cret")
@@ -121,6 +137,13 @@ describe("Config", () => {
       assert.match(yield* problems({ SHAPELOG_DB_POOL_SIZE: "1" }), /SHAPELOG_DB_POOL_SIZE/)
       assert.match(yield* problems({ SHAPELOG_MANUAL_TABLE_PUBLISHING: "yes" }), /SHAPELOG_MANUAL_TABLE_PUBLISHING/)
       assert.match(yield* problems({ SHAPELOG_LOG_LEVEL: "loud" }), /SHAPELOG_LOG_LEVEL/)
+      assert.match(yield* problems({ SHAPELOG_MAX_SHAPES: "0" }), /SHAPELOG_MAX_SHAPES/)
+      for (const text of ["300", "{", "{\"initial\": -1}", "{\"existing\": \"x\"}"]) {
+        assert.match(
+          yield* problems({ ELECTRIC_MAX_CONCURRENT_REQUESTS: text }),
+          /ELECTRIC_MAX_CONCURRENT_REQUESTS must be JSON/
+        )
+      }
       assert.match(yield* problems({ SHAPELOG_REPLICATION_STREAM_ID: "a-b" }), /SHAPELOG_REPLICATION_STREAM_ID/)
       assert.match(
         yield* problems({ SHAPELOG_REPLICATION_STREAM_ID: "a".repeat(60) }),
@@ -155,13 +178,21 @@ describe("Config", () => {
       assert.match(insecure.notices.join(), /whoever can reach/)
       const secret = yield* load({ SHAPELOG_SECRET: "x", SHAPELOG_INSECURE: "false" })
       assert.strictEqual(secret.host, undefined)
+      const six = yield* load({ SHAPELOG_LISTEN_ON_IPV6: "true" })
+      assert.strictEqual(six.host, "::1")
+      const part = yield* load({
+        ELECTRIC_MAX_CONCURRENT_REQUESTS: "{\"initial\": 5}",
+        ELECTRIC_EXPERIMENTAL_MAX_SHAPES: "7"
+      })
+      assert.deepStrictEqual(part.maxConcurrentRequests, { initial: 5, existing: 10_000 })
+      assert.strictEqual(part.maxShapes, 7)
       const open = yield* load({ SHAPELOG_INSECURE: "true" })
       assert.strictEqual(open.host, undefined)
     }))
 
   it("describes every variable", () => {
-    assert.strictEqual(Config.variables.length, 14)
-    assert.isTrue(Config.variables.every(({ description, name }) => description !== "" && /^[A-Z_]+$/.test(name)))
+    assert.strictEqual(Config.variables.length, 20)
+    assert.isTrue(Config.variables.every(({ description, name }) => description !== "" && /^[A-Z0-9_]+$/.test(name)))
     assert.isTrue(Option.isSome(Option.fromNullable(Config.variables.find(({ name }) => name === "SHAPELOG_INSECURE"))))
   })
 })

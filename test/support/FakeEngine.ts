@@ -5,7 +5,7 @@
 import { type Context, Deferred, Effect, Layer, Option } from "effect"
 import { type DatabaseUnavailable, InvalidRequest, ShapeGone, type StorageError } from "../../src/domain/Errors.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
-import type { ShapeRequest } from "../../src/domain/ShapeDefinition.ts"
+import type { ShapeRequest, SubsetRequest } from "../../src/domain/ShapeDefinition.ts"
 import {
   type EngineStatus,
   type LogBody,
@@ -22,6 +22,7 @@ export interface FakeShape extends ShapeInfo {
 }
 
 type Resolve = Effect.Effect<ShapeInfo, InvalidRequest | DatabaseUnavailable | StorageError>
+type Subset = ReturnType<Context.Tag.Service<ShapeEngine>["subset"]>
 type Read = ReturnType<Context.Tag.Service<ShapeEngine>["read"]>
 
 /** The body of a slice that is in memory. */
@@ -51,7 +52,9 @@ class FakeEngineState {
   /** Take the place of a method when they return something. */
   onResolve: (request: ShapeRequest) => Resolve | undefined = () => undefined
   onRead: (handle: string, after: LogOffset.LogOffset) => Read | undefined = () => undefined
+  onSubset: (handle: string, subset: SubsetRequest) => Subset | undefined = () => undefined
   resolved: Array<ShapeRequest> = []
+  subsets: Array<SubsetRequest> = []
   reads = 0
   /** `awaitChange` and `awaitActive` calls that have not completed, and how many ever began. */
   readonly waits = new Set<{ readonly check: () => void }>()
@@ -188,6 +191,18 @@ export const make = () => {
         return shape === undefined
           ? InvalidRequest.of("table", `Table "public"."${request.table}" does not exist.`)
           : Effect.succeed(shape)
+      }),
+    find: (request) =>
+      Effect.sync(() => {
+        const handle = state.byTable.get(request.table)
+        return Option.fromNullable(handle === undefined ? undefined : state.shapes.get(handle))
+      }),
+    subset: (handle, subset) =>
+      Effect.suspend(() => {
+        state.subsets.push(subset)
+        const marks = { xmin: 7n, xmax: 9n, xip: [8n], lsn: 26801000n }
+        return state.onSubset(handle, subset) ??
+          Effect.map(shapeOf(handle), () => ({ marks, mark: 1304557, body: readyBody(["{\"row\":1}"]) }))
       }),
     exists: (handle) => state.shapes.has(handle),
     read: (handle, after) =>

@@ -266,7 +266,9 @@ export class Follower {
     }
     const etag = header("etag")
     const plain = `"${handle}:${this.offset}:${end}`
-    expect(etag === `${plain}"` || etag.startsWith(`${plain}:`), `etag ${etag}`)
+    const encoding = response.headers.get("content-encoding")
+    const suffix = encoding === null ? "" : `-${encoding}`
+    expect(etag === `${plain}${suffix}"` || etag.startsWith(`${plain}:`), `etag ${etag}`)
     expect(!isBefore(to, from), `the offset went back from ${this.offset} to ${end}`)
     expect(upToDate || isBefore(from, to), `neither up to date nor any further than ${end}`)
     expect(!(upToDate && this.offset === "-1"), "the first response is up to date")
