@@ -327,7 +327,6 @@ export const acquire = Effect.fnUntraced(function*(
   yield* Effect.addFinalizer(() =>
     Effect.sync(() => {
       closed = true
-      taking = false
       for (const queued of queue.splice(0)) finish(queued)
       for (const work of early ?? []) if (work._tag === "Fragments") budget.release(work.bytes)
       early = undefined

@@ -134,12 +134,8 @@ const settle = (entry: ShapeEntry, before: Membership, after: Membership, { foun
 export interface Router {
   readonly add: (entry: ShapeEntry) => void
   readonly remove: (entry: ShapeEntry) => void
-  /** Whether it is known which partitioned tables are above this table. */
-  readonly knows: (oid: number) => boolean
   /** Says which partitioned tables are above a table. */
   readonly setAncestors: (oid: number, ancestors: ReadonlyArray<number>) => void
-  /** Forgets it again: a partition may have been attached or detached. */
-  readonly forget: (oid: number) => void
   /** The shapes that follow this table, their own or as a partition of theirs. */
   readonly shapesOf: (oid: number) => ReadonlyArray<ShapeEntry>
   /** Tells the listener of each shape that the change concerns, once. */
@@ -174,12 +170,8 @@ export const make = (): Router => {
       else routes.unconditional.delete(entry)
       if (routes.isEmpty) tables.delete(tableOid)
     },
-    knows: (oid) => ancestors.has(oid),
     setAncestors: (oid, above) => {
       ancestors.set(oid, above)
-    },
-    forget: (oid) => {
-      ancestors.delete(oid)
     },
     shapesOf: (oid) =>
       routesOf(oid).flatMap(({ index, unconditional }) => [
