@@ -177,6 +177,32 @@ export interface Opaque {
   readonly collation?: Collation
 }
 
+/** The rows of another table that a `Member` is about: a shape of its own. */
+export interface Subquery {
+  readonly tableOid: number
+  readonly schema: string
+  readonly table: string
+  /** An ordinary table: read with ONLY. */
+  readonly only: boolean
+  readonly keyColumns: ReadonlyArray<string>
+  readonly hasPrimaryKey: boolean
+  /** The columns whose values make the set, in the order of `links`. */
+  readonly targets: ReadonlyArray<{ readonly name: string; readonly type: SqlType }>
+  /** Targets and key: what the inner shape selects, in table order. */
+  readonly columns: ReadonlyArray<{ readonly name: string; readonly typeOid: number }>
+  /** May itself contain `Member`s. */
+  readonly where: Clause | undefined
+}
+
+/** Whether the row's links are among a subquery's values. */
+export interface Member {
+  readonly _tag: "Member"
+  readonly links: ReadonlyArray<Column>
+  readonly subquery: Subquery
+  /** `in`: as IN, three-valued. `exists`: NULL is like nothing, never NULL. */
+  readonly nulls: "in" | "exists"
+}
+
 export type Expression =
   | Column
   | Constant
@@ -196,6 +222,7 @@ export type Expression =
   | RowComparison
   | Collate
   | Opaque
+  | Member
 
 /** A shape's where clause. */
 export interface Clause {

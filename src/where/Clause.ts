@@ -3,15 +3,14 @@
  * accepted by Postgres.
  */
 import { Effect, Either } from "effect"
-import type { Clause, Constant, Expression } from "../domain/Expression.ts"
+import type { Constant, Expression } from "../domain/Expression.ts"
 import { analyse, type Analysed, messageAt } from "./Analyse.ts"
 import type { ClauseContext } from "./Analysis.ts"
 import { commute } from "./Commute.ts"
-import { columnsOf } from "./ExpressionType.ts"
 import { constantParts, foldEvident, replaceParts, unreadWithin, valueOf } from "./Fold.ts"
 import * as Grammar from "./Grammar.ts"
 import { printExpression, printTemplate } from "./Print.ts"
-import { isConstant } from "./Simplify.ts"
+import { toClause } from "./Simplify.ts"
 import { nameOfType } from "./SqlNames.ts"
 
 /** Questions to the database. */
@@ -132,12 +131,6 @@ const fold = Effect.fnUntraced(function*<E>(context: ResolveContext, analysed: A
 
 const nothingUnread: Analysed["unread"] = new Map()
 
-const toClause = (expression: Expression): Clause => ({
-  sql: printExpression(expression),
-  columns: columnsOf(expression).map(({ name, type }) => ({ name, typeOid: type.oid })),
-  expression
-})
-
 /**
  * The clause, or `undefined` when it holds for every row. Fails with the message (Electric HTTP protocol §14.6) for a
  * clause that is refused.
@@ -146,8 +139,8 @@ export const resolve = Effect.fnUntraced(function*<E>(context: ResolveContext, a
   const node = yield* Grammar.parse(context.clause)
   const analysed = yield* analyse(context, node)
   const { expression, failing } = yield* fold(context, analysed, ask)
-  if (isConstant(expression, "t")) return undefined
   const clause = toClause(commute(context.sql, expression))
+  if (clause === undefined) return undefined
   const template = `${context.scope} ${failing ? clause.sql : printTemplate(clause.expression)}`
   if (!isAccepted(template)) {
     const answer = yield* ask.check(clause.sql)

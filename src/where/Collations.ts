@@ -6,6 +6,7 @@ import type { Expression, RowComparison, Subscript } from "../domain/Expression.
 import type { Collation, SqlCatalog, SqlType } from "../domain/SqlCatalog.ts"
 import { type FunctionCall, type Place, refuse } from "./Analysis.ts"
 import { operands, typeOf } from "./ExpressionType.ts"
+import { mapOperands } from "./Simplify.ts"
 
 /** What an expression brings along. The higher strength wins; of strength 2 there is no collation, but a conflict. */
 interface State {
@@ -67,6 +68,7 @@ const implicit = (collation: Collation | undefined): State =>
 
 /** Whether nothing in the expression has a collation: most clauses are like that. */
 const isPlain = (expression: Expression): boolean => {
+  if (expression._tag === "Member") return expression.subquery.where === undefined
   if (expression._tag === "Collate" || typeOf(expression).collation !== 0) return false
   return operands(expression).every(isPlain)
 }
@@ -204,6 +206,8 @@ const derivation = ({ placeOf, replaced, sql }: Derivation) => {
         const collation = ofType(expression.type)
         return { expression: { ...expression, args, ...(collation && { collation }) }, state: implicit(collation) }
       }
+      case "Member":
+        return { expression: mapOperands(expression, alone), state: NONE }
     }
   }
   return visit

@@ -407,6 +407,8 @@ export const evaluator = (expression: Expression, slots: Slots): Evaluate | unde
     case "Collate":
       return evaluator(expression.arg, slots)
     case "Opaque":
+    // A matter of another table.
+    case "Member":
       return undefined
   }
 }

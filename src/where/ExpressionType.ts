@@ -23,6 +23,7 @@ export const typeOf = (expression: Expression): SqlType => {
     case "BooleanTest":
     case "ArrayComparison":
     case "RowComparison":
+    case "Member":
       return BOOL
     case "Collate":
       return typeOf(expression.arg)
@@ -34,7 +35,10 @@ export const typeOf = (expression: Expression): SqlType => {
 /** The type behind domains. */
 export const baseTypeOf = (type: SqlType): SqlType => type.base === undefined ? type : baseTypeOf(type.base)
 
-/** The expressions right below an expression, from left to right. */
+/**
+ * The expressions right below an expression, from left to right. Those of a subquery are not among them: its condition is
+ * about another table.
+ */
 export const operands = (expression: Expression): ReadonlyArray<Expression> => {
   switch (expression._tag) {
     case "Column":
@@ -62,6 +66,8 @@ export const operands = (expression: Expression): ReadonlyArray<Expression> => {
       return [...expression.whens.flatMap(({ condition, result }) => [condition, result]), expression.otherwise]
     case "RowComparison":
       return [...expression.left, ...expression.right]
+    case "Member":
+      return expression.links
     case "Subscripted":
       return [
         expression.arg,

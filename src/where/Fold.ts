@@ -2,7 +2,7 @@
  * Replaces parts of an expression that no row changes by their values.
  */
 import { Either } from "effect"
-import type { Cast, Constant, Expression } from "../domain/Expression.ts"
+import type { Cast, Constant, Expression, Member } from "../domain/Expression.ts"
 import type { Collation, SqlCatalog } from "../domain/SqlCatalog.ts"
 import type { Unread } from "./Analysis.ts"
 import { arrayText } from "./Canonical.ts"
@@ -124,6 +124,10 @@ const isReplaceable = (expression: Expression): boolean => typeOf(expression).ki
 /** The largest parts without columns that are not read or not folded yet. */
 export const constantParts = (root: Expression, reading: Reading): ReadonlyArray<Expression> => {
   const parts: Array<Expression> = []
+  const withinCondition = ({ subquery: { where } }: Member): boolean => {
+    if (where !== undefined) visit(where.expression)
+    return false
+  }
   /** Whether there is no column in it. */
   const visit = (expression: Expression): boolean => {
     if (expression._tag === "Column") return false
@@ -131,6 +135,7 @@ export const constantParts = (root: Expression, reading: Reading): ReadonlyArray
     const below = operands(expression)
     let constant = true
     for (const operand of below) constant = visit(operand) && constant
+    if (expression._tag === "Member") return withinCondition(expression)
     if (!constant || !isReplaceable(expression)) return constant
     if (expression._tag === "Constant" && !reading.has(expression)) return true
     parts.length = start

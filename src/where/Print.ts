@@ -1,7 +1,7 @@
 /**
  * A where clause as SQL: printed from what was understood of it, never from what was written.
  */
-import type { Constant, Expression, Subscript } from "../domain/Expression.ts"
+import type { Constant, Expression, Member, Subquery, Subscript } from "../domain/Expression.ts"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
 import type { SqlType } from "../domain/SqlCatalog.ts"
 import { UNKNOWN } from "./TypeOids.ts"
@@ -31,8 +31,12 @@ const isComparing = (expression: Expression): boolean =>
   (expression._tag === "Call" || expression._tag === "ArrayComparison") &&
   expression.operator?.schema === "pg_catalog" && comparing.has(expression.operator.name)
 
-/** Writes an expression. With `template` the constants of plain comparisons are left out, but for their types. */
-const printer = (template: boolean) => {
+/**
+ * Writes an expression. With `template` the constants of plain comparisons are left out, but for their types. `depth` is
+ * the number of subqueries that it lies in: the columns of a subquery's table are qualified, as what has lost a column
+ * must not be read as being about the table around it.
+ */
+const printer = (template: boolean, depth: number) => {
   const list = (expressions: ReadonlyArray<Expression>): string => expressions.map(write).join(", ")
 
   /** As part of a larger expression. */
@@ -78,10 +82,25 @@ const printer = (template: boolean) => {
     return `${qualified(fn)}(${fixed}VARIADIC ${write(args.at(-1)!)})`
   }
 
+  const subselect = ({ only, schema, table, targets, where }: Subquery): string => {
+    const alias = aliasOf(depth + 1)
+    const columns = targets.map(({ name }) => `${alias}.${quote(name)}`).join(", ")
+    const condition = where === undefined ? "" : ` WHERE ${printer(template, depth + 1)(where.expression)}`
+    return `SELECT ${columns} FROM ${only ? "ONLY " : ""}${qualified({ schema, name: table })} AS ${alias}${condition}`
+  }
+
+  /** What is on its left is of the table around it, whose columns have no qualifier in the outermost clause. */
+  const member = ({ links, nulls, subquery }: Member): string => {
+    const [first] = links
+    const left = links.length === 1 && first !== undefined ? write(first) : `ROW(${list(links)})`
+    const test = `${left} OPERATOR(pg_catalog.=) ANY (${subselect(subquery)})`
+    return nulls === "in" ? test : `(${test}) IS TRUE`
+  }
+
   const write = (expression: Expression): string => {
     switch (expression._tag) {
       case "Column":
-        return quote(expression.name)
+        return depth === 0 ? quote(expression.name) : `${aliasOf(depth)}.${quote(expression.name)}`
       case "Constant":
         return constant(expression)
       case "Call":
@@ -127,13 +146,18 @@ const printer = (template: boolean) => {
         return `${operand(expression.arg)} COLLATE ${qualified(expression.collation)}`
       case "Opaque":
         return opaque(expression.sql, expression.args)
+      case "Member":
+        return member(expression)
     }
   }
   return write
 }
 
-const writeExpression = printer(false)
-const writeTemplate = printer(true)
+/** The name of a subquery's table. */
+const aliasOf = (depth: number): string => `s${depth}`
+
+const writeExpression = printer(false, 0)
+const writeTemplate = printer(true, 0)
 
 /**
  * The expression as SQL that means the same whatever the session's search path is: operators, functions, types and

@@ -1,9 +1,10 @@
 /**
  * Leaves out of an expression what says nothing, in three-valued logic: `AND TRUE`, `OR FALSE`, NOT of a constant.
  */
-import type { Constant, Expression, Subscript } from "../domain/Expression.ts"
-import { BOOL, typeOf } from "./ExpressionType.ts"
+import type { Clause, Constant, Expression, Member, Subscript } from "../domain/Expression.ts"
+import { BOOL, columnsOf, typeOf } from "./ExpressionType.ts"
 import { and, not, or } from "./Logic.ts"
+import { printExpression } from "./Print.ts"
 
 export const TRUE: Constant = { _tag: "Constant", type: BOOL, text: "t" }
 export const FALSE: Constant = { _tag: "Constant", type: BOOL, text: "f" }
@@ -22,6 +23,17 @@ const joined = (tag: "And" | "Or", args: ReadonlyArray<Expression>): Expression 
 
 const negation = (arg: Expression): Expression => isConstant(arg, "t") ? FALSE : isConstant(arg, "f") ? TRUE : not(arg)
 
+/** Whether a condition holds for no row. */
+const isNever = (expression: Expression): boolean =>
+  isConstant(expression, "f") ||
+  (expression._tag === "Constant" && expression.text === null && typeOf(expression).oid === BOOL.oid)
+
+/** Nothing is among no values, not even NULL. */
+const membership = (member: Member): Expression => {
+  const condition = member.subquery.where?.expression
+  return condition !== undefined && isNever(condition) ? FALSE : member
+}
+
 /** One expression, those below it being simplified already. */
 export const simplify = (expression: Expression): Expression => {
   switch (expression._tag) {
@@ -30,6 +42,8 @@ export const simplify = (expression: Expression): Expression => {
       return joined(expression._tag, expression.args)
     case "Not":
       return negation(expression.arg)
+    case "Member":
+      return membership(expression)
     default:
       return expression
   }
@@ -40,7 +54,24 @@ const subscript = (one: Subscript, change: (expression: Expression) => Expressio
     ? { _tag: "Index", at: change(one.at) }
     : { _tag: "Slice", from: one.from && change(one.from), to: one.to && change(one.to) }
 
-/** The expression with others right below it. */
+/** What a shape's definition keeps of a condition; `undefined` for one that holds for every row. */
+export const toClause = (expression: Expression): Clause | undefined =>
+  isConstant(expression, "t") ? undefined : {
+    sql: printExpression(expression),
+    columns: columnsOf(expression).map(({ name, type }) => ({ name, typeOid: type.oid })),
+    expression
+  }
+
+const withCondition = (member: Member, change: (expression: Expression) => Expression): Member => {
+  const { subquery } = member
+  if (subquery.where === undefined) return member
+  const condition = change(subquery.where.expression)
+  return condition === subquery.where.expression
+    ? member
+    : { ...member, subquery: { ...subquery, where: toClause(condition) } }
+}
+
+/** The expression with others right below it, and below its subquery's condition; links stay what they are. */
 export const mapOperands = (expression: Expression, change: (operand: Expression) => Expression): Expression => {
   switch (expression._tag) {
     case "Column":
@@ -83,5 +114,7 @@ export const mapOperands = (expression: Expression, change: (operand: Expression
         arg: change(expression.arg),
         subscripts: expression.subscripts.map((one) => subscript(one, change))
       }
+    case "Member":
+      return withCondition(expression, change)
   }
 }
