@@ -5,7 +5,7 @@
  */
 import type { Relation } from "../domain/Relation.ts"
 import type { Tuple } from "../domain/WalMessage.ts"
-import { accessOf, type IndexColumn, NULL_KEY, type Term } from "../where/Access.ts"
+import { accessOf, type IndexColumn, NULL_KEY, SEPARATOR, type Term } from "../where/Access.ts"
 import { type Place, placeOf } from "../where/Bounds.ts"
 import { compile, type Test } from "../where/Compile.ts"
 import { columnsOf } from "../where/ExpressionType.ts"
@@ -63,9 +63,6 @@ const visitBucket = (bucket: Bucket | undefined, visit: Visit): void => {
   if (bucket instanceof Set) { for (const route of bucket) visit(route, route.exact) }
   else visit(bucket, bucket.exact)
 }
-
-/** Between the keys of several columns: no key has it. */
-const SEPARATOR = "\u0101"
 
 class HashIndex {
   private readonly slots: ReadonlyArray<number>

@@ -14,6 +14,9 @@ import { codecOf } from "./values/Codecs.ts"
 /** The key of NULL: no value has it, as the keys of values have no character beyond 255. */
 export const NULL_KEY = "\u0100"
 
+/** Between the keys of several columns: no key has it. */
+export const SEPARATOR = "\u0101"
+
 /** A column as the index reads it. */
 export interface IndexColumn {
   readonly name: string
