@@ -82,6 +82,16 @@ export class LmdbTransaction {
         this.removeRange(shape, Keys.logAfter(shape, op.after), Keys.logEnd(shape))
         return this.removeRange(shape, Keys.chunkEndsAfter(shape, op.after), Keys.chunkEndsEnd(shape))
       }
+      case "PutCount": {
+        const key = Keys.count(shape, op.value)
+        if (op.count === 0) return this.remove(key)
+        this.puts.add(shape)
+        return this.put(key, Values.encodeCount(op.count, Keys.isLongValue(op.value) ? op.value : undefined))
+      }
+      case "PutCountsAt":
+        if (op.at === undefined) return this.remove(Keys.countsAt(shape))
+        this.puts.add(shape)
+        return this.put(Keys.countsAt(shape), Values.encodeCountsAt(op.at))
     }
   }
 

@@ -86,6 +86,29 @@ export type StoreOp =
   | { readonly _tag: "PutHead"; readonly shape: ShapeId; readonly head: ShapeHead }
   /** Deletes the log blocks and chunk ends after `after`: an unfinished transaction that will be sent again. */
   | { readonly _tag: "TruncateLog"; readonly shape: ShapeId; readonly after: LogOffset }
+  /** How often a shape's rows have a value, by the value's key; 0 deletes it. */
+  | { readonly _tag: "PutCount"; readonly shape: ShapeId; readonly value: string; readonly count: number }
+  /** What the shape's counts stand for; `undefined`: nothing, as they are being written. */
+  | { readonly _tag: "PutCountsAt"; readonly shape: ShapeId; readonly at: CountsAt | undefined }
+
+/** What a shape's counts stand for. */
+export interface CountsAt {
+  /** They are those of the rows that the shape has after this entry of its log. */
+  readonly offset: LogOffset
+  /** How many values have a count. */
+  readonly values: number
+}
+
+/** How often a shape's rows have a value. */
+export interface StoredCount {
+  readonly value: string
+  /** Above 0 and below 2^48. */
+  readonly count: number
+}
+
+/** Most counts of one page, and the bytes of their values at which it ends. */
+export const COUNTS_PAGE = 2048
+export const COUNTS_PAGE_BYTES = 256 * 1024
 
 export interface Commit {
   readonly ops: ReadonlyArray<StoreOp>
@@ -130,6 +153,17 @@ export class ShapeStorage extends Context.Tag("shapelog/storage/ShapeStorage")<S
   readonly logBlock: (shape: ShapeId, after: LogOffset) => Effect.Effect<Option.Option<Buffer>, StorageError>
   /** The first chunk end that is greater than `after`. */
   readonly chunkEnd: (shape: ShapeId, after: LogOffset) => Effect.Effect<Option.Option<LogOffset>, StorageError>
+  /** What the shape's counts stand for. */
+  readonly countsAt: (shape: ShapeId) => Effect.Effect<Option.Option<CountsAt>, StorageError>
+  /**
+   * A page of the shape's counts: the next ones after the value that the page before ended with, from the beginning for
+   * `undefined`; an empty page is the end. Their order is the store's own. Pages that are read while counts are written
+   * belong to different commits.
+   */
+  readonly counts: (
+    shape: ShapeId,
+    after: string | undefined
+  ) => Effect.Effect<ReadonlyArray<StoredCount>, StorageError>
   /** Bytes the store takes on disk (0 in memory). */
   readonly diskBytes: Effect.Effect<number, StorageError>
 }>() {}

@@ -25,9 +25,18 @@ import { IdSet } from "./IdSet.ts"
 import { type LmdbEnvironment, openEnvironment } from "./LmdbEnvironment.ts"
 import { LmdbLog } from "./LmdbLog.ts"
 import { type LmdbState, LmdbTransaction } from "./LmdbTransaction.ts"
-import { type ShapeHead, ShapeStorage, type ShapeStorageOptions, type StoredState } from "./ShapeStorage.ts"
+import {
+  COUNTS_PAGE,
+  COUNTS_PAGE_BYTES,
+  type ShapeHead,
+  type ShapeId,
+  ShapeStorage,
+  type ShapeStorageOptions,
+  type StoredCount,
+  type StoredState
+} from "./ShapeStorage.ts"
 import * as Keys from "./StoreKeys.ts"
-import { blockBytes, complaint } from "./StoreOps.ts"
+import { commitBytes, complaint } from "./StoreOps.ts"
 import * as Values from "./StoreValues.ts"
 
 /** Version of the layout: a store of another one is refused. */
@@ -101,6 +110,23 @@ const load = ({ db, read }: LmdbEnvironment): StoredState => {
     unfinished: read(Keys.UNFINISHED)?.[0] === 1,
     nextId: read(Keys.NEXT_ID)?.readUInt32BE() ?? 1
   }
+}
+
+/** A page of a shape's counts. */
+const readCounts = (
+  { db }: LmdbEnvironment,
+  shape: ShapeId,
+  after: string | undefined
+): ReadonlyArray<StoredCount> => {
+  const start = after === undefined ? Keys.countsStart(shape) : Keys.successor(Keys.count(shape, after))
+  const page: Array<StoredCount> = []
+  let bytes = 0
+  for (const { key, value } of db.getRange({ start, end: Keys.countsEnd(shape), limit: COUNTS_PAGE })) {
+    page.push(Values.decodeCount(Keys.valueOfCount(key), value))
+    bytes += key.length + value.length
+    if (bytes >= COUNTS_PAGE_BYTES) break
+  }
+  return page
 }
 
 const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
@@ -198,7 +224,7 @@ const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
       Effect.suspend(() => {
         const text = complaint(commit)
         if (text !== undefined) return Effect.fail(new StorageError({ operation: "commit", cause: new Error(text) }))
-        return request((transaction) => transaction.addCommit(commit), blockBytes(commit))
+        return request((transaction) => transaction.addCommit(commit), commitBytes(commit))
       }),
     flushed: Effect.void,
     snapshotBlock: (shape, chunk, block) =>
@@ -212,6 +238,12 @@ const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
         const [key] = environment.keys(Keys.chunkEndsAfter(shape, after), Keys.chunkEndsEnd(shape), 1)
         return key === undefined ? Option.none() : Option.some(Keys.offsetOf(key))
       }),
+    countsAt: (shape) =>
+      tryRead(
+        "read what counts stand for",
+        () => Option.map(Option.fromNullable(environment.read(Keys.countsAt(shape))), Values.decodeCountsAt)
+      ),
+    counts: (shape, after) => tryRead("read counts", () => readCounts(environment, shape, after)),
     diskBytes: Effect.tryPromise({
       try: () => environment.diskBytes(),
       catch: (cause) => new StorageError({ operation: "measure the store", cause })

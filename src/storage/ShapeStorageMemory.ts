@@ -11,10 +11,13 @@ import { IdSet } from "./IdSet.ts"
 import {
   type AppliedPosition,
   type Commit,
+  COUNTS_PAGE,
+  type CountsAt,
   type ShapeHead,
   type ShapeId,
   type ShapeRecord,
   ShapeStorage,
+  type StoredCount,
   type StoreOp
 } from "./ShapeStorage.ts"
 import { complaint } from "./StoreOps.ts"
@@ -33,6 +36,9 @@ interface StoredShape {
   /** In order of their offsets. */
   readonly log: Array<LogEntry>
   readonly chunkEnds: Array<LogOffset>
+  /** By value. */
+  readonly counts: Map<string, number>
+  countsAt: CountsAt | undefined
 }
 
 export interface MemoryState {
@@ -96,7 +102,15 @@ const putOrdered = <A>(sorted: Array<A>, value: A, offsetOf: (a: A) => LogOffset
 const shapeIn = (state: MemoryState, id: ShapeId): StoredShape => {
   let shape = state.shapes.get(id)
   if (shape === undefined) {
-    shape = { record: undefined, head: undefined, snapshot: new Map(), log: [], chunkEnds: [] }
+    shape = {
+      record: undefined,
+      head: undefined,
+      snapshot: new Map(),
+      log: [],
+      chunkEnds: [],
+      counts: new Map(),
+      countsAt: undefined
+    }
     state.shapes.set(id, shape)
   }
   return shape
@@ -132,6 +146,13 @@ const applyOp = (state: MemoryState, op: StoreOp): void => {
     case "TruncateLog":
       shape.log.length = indexOfFirst(shape.log, (entry) => compare(entry.first, op.after) > 0)
       shape.chunkEnds.length = indexOfFirst(shape.chunkEnds, (end) => compare(end, op.after) > 0)
+      return
+    case "PutCount":
+      if (op.count === 0) shape.counts.delete(op.value)
+      else shape.counts.set(op.value, op.count)
+      return
+    case "PutCountsAt":
+      shape.countsAt = op.at
   }
 }
 
@@ -152,6 +173,16 @@ const logBlock = (log: ReadonlyArray<LogEntry>, after: LogOffset): Buffer | unde
   const next = indexOfFirst(log, (entry) => compare(entry.first, after) > 0)
   const within = log[next - 1]
   return within !== undefined && compare(lastOf(within.block), after) > 0 ? within.block : log[next]?.block
+}
+
+/** A page of counts, in the order of their values. */
+const pageOf = (counts: ReadonlyMap<string, number>, after: string | undefined): ReadonlyArray<StoredCount> => {
+  const values: Array<string> = []
+  for (const value of counts.keys()) if (after === undefined || value > after) values.push(value)
+  return values.sort((a, b) => a < b ? -1 : 1).slice(0, COUNTS_PAGE).map((value) => ({
+    value,
+    count: counts.get(value)!
+  }))
 }
 
 const make = (state: MemoryState) =>
@@ -179,6 +210,8 @@ const make = (state: MemoryState) =>
       Effect.sync(() => Option.fromNullable(logBlock(state.shapes.get(shape)?.log ?? [], after))),
     chunkEnd: (shape, after) =>
       Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.chunkEnds.find((end) => compare(end, after) > 0))),
+    countsAt: (shape) => Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.countsAt)),
+    counts: (shape, after) => Effect.sync(() => pageOf(state.shapes.get(shape)?.counts ?? new Map(), after)),
     diskBytes: Effect.succeed(0)
   })
 

@@ -11,10 +11,14 @@
  * | `4` shape `1` chunk block | snapshot block |
  * | `4` shape `2` tx op | log block, by its first offset |
  * | `4` shape `3` tx op | chunk end |
+ * | `4` shape `4` `0` value | how often the shape's rows have a value |
+ * | `4` shape `4` `1` SHA-256 of the value | the same for a value that is too long for a key, and the value |
+ * | `4` shape `5` | what these counts stand for |
  *
  * Numbers are big-endian, so that keys sort as their numbers do: shape, chunk and block u32, tx and op u64 (an infinite
  * op is ff…ff).
  */
+import { createHash } from "node:crypto"
 import type { LogOffset } from "../domain/LogOffset.ts"
 
 export const META = 0
@@ -26,6 +30,8 @@ export const BLOCKS = 4
 const SNAPSHOT = 1
 const LOG = 2
 const CHUNK_END = 3
+const COUNT = 4
+const COUNTS_AT = 5
 
 const meta = (name: string): Buffer => Buffer.concat([Buffer.of(META), Buffer.from(name)])
 
@@ -120,3 +126,22 @@ export const chunkEndsAfter = (shape: number, offset: LogOffset): Buffer => afte
 /** The offset in the key of a log block or a chunk end. */
 export const offsetOf = (key: Uint8Array): LogOffset =>
   readOffset(Buffer.from(key.buffer, key.byteOffset, key.length), 6)
+
+export const countsStart = (shape: number): Buffer => ofKind(COUNT, shape)
+export const countsEnd = (shape: number): Buffer => ofKind(COUNT + 1, shape)
+export const countsAt = (shape: number): Buffer => ofKind(COUNTS_AT, shape)
+
+/** A value of more bytes than this is not in the key: LMDB's keys are short. */
+const MAX_VALUE_BYTES = 400
+
+/** Whether a value's key does not have it. */
+export const isLongValue = (value: string): boolean =>
+  value.length > MAX_VALUE_BYTES || Buffer.byteLength(value) > MAX_VALUE_BYTES
+
+export const count = (shape: number, value: string): Buffer =>
+  isLongValue(value)
+    ? Buffer.concat([ofKind(COUNT, shape), Buffer.of(1), createHash("sha256").update(value).digest()])
+    : Buffer.concat([ofKind(COUNT, shape), Buffer.of(0), Buffer.from(value)])
+
+/** The value in the key of a count; `undefined` when it is too long to be there. */
+export const valueOfCount = (key: Buffer): string | undefined => key[6] === 0 ? key.toString("utf8", 7) : undefined

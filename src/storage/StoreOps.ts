@@ -25,6 +25,14 @@ const complaintOfOp = (op: StoreOp): string | undefined => {
       return isOffset(op.end) ? undefined : `PutChunkEnd: no offset of an entry: ${op.end.tx}_${op.end.op}`
     case "PutHead":
       return isOffset(op.head.end) ? undefined : `PutHead: no offset of an entry: ${op.head.end.tx}_${op.head.end.op}`
+    case "PutCount":
+      return Number.isInteger(op.count) && op.count >= 0 && op.count < 2 ** 48
+        ? undefined
+        : `PutCount: no count of rows: ${op.count}`
+    case "PutCountsAt":
+      return op.at === undefined || (isOffset(op.at.offset) && Number.isInteger(op.at.values) && op.at.values >= 0)
+        ? undefined
+        : `PutCountsAt: no offset or number: ${op.at.offset.tx}_${op.at.offset.op}, ${op.at.values}`
     default:
       return undefined
   }
@@ -39,11 +47,12 @@ export const complaint = ({ ops }: Commit): string | undefined => {
   return undefined
 }
 
-/** Bytes of the blocks in a commit. */
-export const blockBytes = ({ ops }: Commit): number => {
+/** Bytes of the blocks and values in a commit, roughly. */
+export const commitBytes = ({ ops }: Commit): number => {
   let sum = 0
   for (const op of ops) {
     if (op._tag === "PutLogBlock" || op._tag === "PutSnapshotBlock") sum += op.bytes.length
+    else if (op._tag === "PutCount") sum += op.value.length
   }
   return sum
 }

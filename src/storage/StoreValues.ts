@@ -1,8 +1,8 @@
 /**
  * How the LMDB layer writes what is not a block: records and the applied position as JSON with their 64-bit numbers as
- * text, heads as 24 bytes.
+ * text, heads as 24 bytes, a count as 6 bytes and the value where its key does not have it.
  */
-import type { AppliedPosition, ShapeHead, ShapeRecord } from "./ShapeStorage.ts"
+import type { AppliedPosition, CountsAt, ShapeHead, ShapeRecord, StoredCount } from "./ShapeStorage.ts"
 import { readOffset, writeOffset } from "./StoreKeys.ts"
 
 type Snapshot = NonNullable<ShapeRecord["snapshot"]>
@@ -123,3 +123,29 @@ export const encodeUint32 = (value: number): Buffer => {
   out.writeUInt32BE(value)
   return out
 }
+
+export const encodeCount = (count: number, value: string | undefined): Buffer => {
+  const text = value === undefined ? undefined : Buffer.from(value)
+  const out = Buffer.allocUnsafe(6 + (text?.length ?? 0))
+  out.writeUIntBE(count, 0, 6)
+  if (text) out.set(text, 6)
+  return out
+}
+
+/** Throws when it is none. */
+export const decodeCount = (value: string | undefined, bytes: Buffer): StoredCount => ({
+  value: value ?? bytes.toString("utf8", 6, bytes.length),
+  count: bytes.readUIntBE(0, 6)
+})
+
+export const encodeCountsAt = ({ offset, values }: CountsAt): Buffer => {
+  const out = Buffer.allocUnsafe(22)
+  writeOffset(out, offset, 0)
+  out.writeUIntBE(values, 16, 6)
+  return out
+}
+
+export const decodeCountsAt = (bytes: Buffer): CountsAt => ({
+  offset: readOffset(bytes, 0),
+  values: bytes.readUIntBE(16, 6)
+})

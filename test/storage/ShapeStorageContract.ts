@@ -3,13 +3,16 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Option, type Scope } from "effect"
 import type { StorageError } from "../../src/domain/Errors.ts"
 import { beforeAll as beforeAllOffsets, make as offset, snapshotEnd } from "../../src/domain/LogOffset.ts"
-import { BLOCK_BYTES, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
+import { BLOCK_BYTES, COUNTS_PAGE, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
 import { call, clause, column, constant, INT8, isNull, or, TEXT } from "../where/Expressions.ts"
 import {
+  allCounts,
   applied,
   at,
   logBlock,
   putChunkEnd,
+  putCount,
+  putCountsAt,
   putHead,
   putLogBlock,
   putShape,
@@ -403,12 +406,119 @@ export const shapeStorageContract = (name: string, place: Place): void => {
         }))
     })
 
+    describe("counts", () => {
+      const long = "x".repeat(100_000)
+
+      inOneLife("come back as they were put, whatever the value", (store) =>
+        Effect.gen(function*() {
+          const values = [
+            "",
+            "1",
+            "\u0100",
+            "a\u0101\u0100",
+            "\u0000",
+            "ÿ",
+            "grün 🌱",
+            "x".repeat(400),
+            "é".repeat(201),
+            long
+          ]
+          yield* commitAll(
+            store,
+            ...values.map((value, n) => putCount(1, value, n + 1)),
+            putCount(1, long + "y", 2 ** 48 - 1),
+            putCount(2, "1", 7)
+          )
+          const expected = new Map([...values.map((value, n) => [value, n + 1] as const), [long + "y", 2 ** 48 - 1]])
+          const read = yield* allCounts(store, 1)
+          assert.deepStrictEqual([...read].sort(), [...expected].sort())
+          assert.deepStrictEqual([...yield* allCounts(store, 2)], [["1", 7]])
+          assert.deepStrictEqual([...yield* allCounts(store, 3)], [])
+        }))
+
+      inOneLife("replace what was there, and 0 deletes", (store) =>
+        Effect.gen(function*() {
+          yield* commitAll(store, putCount(1, "a", 1), putCount(1, "b", 1), putCount(1, long, 1), putCount(1, "c", 0))
+          yield* commitAll(
+            store,
+            putCount(1, "a", 5),
+            putCount(1, "b", 0),
+            putCount(1, long, 0),
+            putCount(1, "gone", 0)
+          )
+          assert.deepStrictEqual([...yield* allCounts(store, 1)], [["a", 5]])
+          yield* commitAll(store, putCount(1, "a", 0), putCount(1, "a", 2), putCount(1, "b", 2), putCount(1, "b", 0))
+          assert.deepStrictEqual([...yield* allCounts(store, 1)], [["a", 2]])
+        }))
+
+      inOneLife("are read in pages", (store) =>
+        Effect.gen(function*() {
+          const count = 2 * COUNTS_PAGE + 10
+          yield* commitAll(store, ...Array.from({ length: count }, (_, n) => putCount(1, String(n), n + 1)))
+          assert.isAtMost((yield* store.counts(1, undefined)).length, COUNTS_PAGE)
+          const read = yield* allCounts(store, 1)
+          assert.strictEqual(read.size, count)
+          for (let n = 0; n < count; n++) assert.strictEqual(read.get(String(n)), n + 1)
+          // After a value that is not there any more.
+          const [first, ...rest] = yield* store.counts(1, undefined)
+          yield* commitAll(store, putCount(1, first!.value, 0))
+          assert.deepStrictEqual((yield* store.counts(1, first!.value))[0], rest[0])
+        }))
+
+      inOneLife("stand for an offset, or for nothing", (store) =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(yield* store.countsAt(1), Option.none())
+          const at = { offset: offset(2n ** 64n - 1n, 2 ** 53 - 1), values: 2 ** 40 }
+          yield* commitAll(store, putCountsAt(1, { offset: snapshotEnd, values: 0 }), putCountsAt(2, at))
+          assert.deepStrictEqual(yield* store.countsAt(1), Option.some({ offset: snapshotEnd, values: 0 }))
+          yield* commitAll(store, putCountsAt(1, at), putCountsAt(2, undefined))
+          assert.deepStrictEqual(yield* store.countsAt(1), Option.some(at))
+          assert.deepStrictEqual(yield* store.countsAt(2), Option.none())
+        }))
+
+      inOneLife("are no blocks, and no truncation touches them", (store) =>
+        Effect.gen(function*() {
+          yield* commitAll(
+            store,
+            putLogBlock(1, at("1_0")),
+            putChunkEnd(1, offset(1n, 0)),
+            putCount(1, "a", 1),
+            putCountsAt(1, { offset: offset(1n, 0), values: 1 })
+          )
+          assert.strictEqual(shown(yield* store.logBlock(1, offset(1n, 0))), "none")
+          assert.deepStrictEqual(yield* store.chunkEnd(1, offset(1n, 0)), Option.none())
+          yield* commitAll(store, truncateLog(1, beforeAllOffsets))
+          assert.deepStrictEqual([...yield* allCounts(store, 1)], [["a", 1]])
+          assert.deepStrictEqual(yield* store.countsAt(1), Option.some({ offset: offset(1n, 0), values: 1 }))
+        }))
+
+      for (
+        const [name, op] of [
+          ["a negative count", putCount(1, "a", -1)],
+          ["half a row", putCount(1, "a", 0.5)],
+          ["a count that is too large", putCount(1, "a", 2 ** 48)],
+          ["an offset before everything", putCountsAt(1, { offset: beforeAllOffsets, values: 1 })],
+          ["a negative number of values", putCountsAt(1, { offset: snapshotEnd, values: -1 })]
+        ] as const
+      ) {
+        inOneLife(`refused: ${name}`, (store) =>
+          Effect.gen(function*() {
+            const error = yield* Effect.flip(commitAll(store, putCount(1, "b", 1), op))
+            assert.strictEqual(error instanceof Error && error._tag, "StorageError")
+            assert.deepStrictEqual([...yield* allCounts(store, 1)], [])
+          }))
+      }
+    })
+
     describe("removal", () => {
       const shapeOps = (id: number, blocks: number): ReadonlyArray<StoreOp> => [
         putShape(id, snapshot),
         putHead(id, offset(1n, 0)),
         putLogBlock(id, at("1_0")),
         putChunkEnd(id, offset(1n, 0)),
+        putCount(id, "a", 1),
+        putCount(id, "x".repeat(1000), 1),
+        putCountsAt(id, { offset: offset(1n, 0), values: 2 }),
         ...Array.from({ length: blocks }, (_, n) => putSnapshotBlock(id, 0, n, Buffer.of(n)))
       ]
 
@@ -416,7 +526,9 @@ export const shapeStorageContract = (name: string, place: Place): void => {
       const swept = Effect.fnUntraced(function*(store: typeof ShapeStorage.Service, id: number, blocks: number) {
         const isLeft = Effect.all([store.snapshotBlock(id, 0, blocks - 1), store.logBlock(id, beforeAllOffsets)]).pipe(
           Effect.map((reads) => reads.some(Option.isSome)),
-          Effect.zipWith(store.chunkEnd(id, beforeAllOffsets), (left, end) => left || Option.isSome(end))
+          Effect.zipWith(store.chunkEnd(id, beforeAllOffsets), (left, end) => left || Option.isSome(end)),
+          Effect.zipWith(store.countsAt(id), (left, at) => left || Option.isSome(at)),
+          Effect.zipWith(store.counts(id, undefined), (left, page) => left || page.length > 0)
         )
         for (let turn = 0; turn < 1000 && (yield* isLeft); turn++) {
           yield* commitAll(store, putHead(1000, snapshotEnd, turn))
@@ -436,6 +548,8 @@ export const shapeStorageContract = (name: string, place: Place): void => {
               assert.isTrue(Option.isSome(yield* store.snapshotBlock(id, 0, 0)))
               assert.strictEqual(shown(yield* store.logBlock(id, beforeAllOffsets)), "1_0")
               assert.isTrue(Option.isSome(yield* store.chunkEnd(id, beforeAllOffsets)))
+              assert.isTrue(Option.isSome(yield* store.countsAt(id)))
+              assert.strictEqual((yield* allCounts(store, id)).size, 2)
             }
           })
       )
@@ -492,7 +606,9 @@ export const shapeStorageContract = (name: string, place: Place): void => {
               putSnapshotBlock(1, 2, 1, Buffer.from("rows")),
               putLogBlock(1, at("1_0")),
               putLogBlock(1, at("2_0 2_1")),
-              putChunkEnd(1, offset(1n, 0))
+              putChunkEnd(1, offset(1n, 0)),
+              putCount(1, "a", 3),
+              putCountsAt(1, { offset: offset(1n, 0), values: 1 })
             ],
             applied: applied(2n),
             unfinished: true
@@ -508,6 +624,8 @@ export const shapeStorageContract = (name: string, place: Place): void => {
             assert.strictEqual(String(Option.getOrThrow(yield* store.snapshotBlock(1, 2, 1))), "rows")
             assert.strictEqual(shown(yield* store.logBlock(1, offset(1n, 0))), "2_0 2_1")
             assert.deepStrictEqual(yield* store.chunkEnd(1, beforeAllOffsets), Option.some(offset(1n, 0)))
+            assert.deepStrictEqual([...yield* allCounts(store, 1)], [["a", 3]])
+            assert.deepStrictEqual(yield* store.countsAt(1), Option.some({ offset: offset(1n, 0), values: 1 }))
           }))
       }))
   })

@@ -8,13 +8,16 @@ import {
   make as offset,
   snapshotEnd
 } from "../../src/domain/LogOffset.ts"
-import { ShapeStorage, type StoredState, type StoreOp } from "../../src/storage/ShapeStorage.ts"
+import { type CountsAt, ShapeStorage, type StoredState, type StoreOp } from "../../src/storage/ShapeStorage.ts"
 import * as ShapeStorageLmdb from "../../src/storage/ShapeStorageLmdb.ts"
 import * as ShapeStorageMemory from "../../src/storage/ShapeStorageMemory.ts"
 import {
+  allCounts,
   applied,
   offsetsOf,
   putChunkEnd,
+  putCount,
+  putCountsAt,
   putHead,
   putLogBlock,
   putShape,
@@ -48,6 +51,8 @@ type Step =
   | { readonly _tag: "head"; readonly shape: number; readonly bytes: number }
   | { readonly _tag: "put"; readonly shape: number; readonly done: boolean }
   | { readonly _tag: "remove"; readonly shape: number }
+  | { readonly _tag: "count"; readonly shape: number; readonly value: string; readonly count: number }
+  | { readonly _tag: "countsAt"; readonly shape: number; readonly known: boolean }
 
 interface Turn {
   readonly steps: ReadonlyArray<Step>
@@ -88,7 +93,17 @@ const step: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("head" as const), shape, bytes: fc.nat() }) },
   { weight: 1, arbitrary: fc.record({ _tag: fc.constant("put" as const), shape, done: fc.boolean() }) },
-  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("remove" as const), shape }) }
+  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("remove" as const), shape }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({
+      _tag: fc.constant("count" as const),
+      shape,
+      value: fc.constantFrom("", "1", "2", "\u0100", "\u0101", "x".repeat(500)),
+      count: fc.nat(2)
+    })
+  },
+  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("countsAt" as const), shape, known: fc.boolean() }) }
 )
 const turn: fc.Arbitrary<Turn> = fc.record({
   steps: fc.array(step, { maxLength: 6 }),
@@ -105,6 +120,8 @@ const makeModel = () => {
   const blocks: Array<{ readonly shape: number; readonly first: LogOffset; readonly bytes: Buffer }> = []
   const ends: Array<{ readonly shape: number; readonly end: LogOffset }> = []
   const snapshots = new Map<string, Buffer>()
+  const counts = new Map<string, number>()
+  const countsAt = new Map<number, CountsAt>()
   const heads = new Map<number, StoredState["shapes"][number]["head"]>()
   const records = new Map<number, StoredState["shapes"][number]["record"]>()
 
@@ -150,6 +167,13 @@ const makeModel = () => {
         case "TruncateLog":
           dropWhere(blocks, (block) => block.shape === shape && compare(block.first, op.after) > 0)
           dropWhere(ends, ({ end, shape: of }) => of === shape && compare(end, op.after) > 0)
+          return
+        case "PutCount":
+          counts.set(`${shape}/${op.value}`, op.count)
+          return
+        case "PutCountsAt":
+          if (op.at) countsAt.set(shape, op.at)
+          else countsAt.delete(shape)
       }
     },
     load: (): StoredState => ({
@@ -165,6 +189,11 @@ const makeModel = () => {
       )?.bytes,
     chunkEnd: (shape: number, after: LogOffset) =>
       ends.find(({ end, shape: of }) => of === shape && compare(end, after) > 0)?.end,
+    counts: (shape: number) =>
+      [...counts].flatMap(([key, count]) =>
+        key.startsWith(`${shape}/`) && count > 0 ? [[key.slice(key.indexOf("/") + 1), count] as const] : []
+      ),
+    countsAt: (shape: number) => countsAt.get(shape),
     snapshotBlock: (shape: number, chunk: number, block: number) => snapshots.get(`${shape}/${chunk}/${block}`)
   }
 }
@@ -201,6 +230,10 @@ const opsOf = (model: Model, ids: ReadonlyArray<number>, step: Step): ReadonlyAr
       return [putShape(id, step.done ? snapshot : undefined)]
     case "remove":
       return [removeShape(id)]
+    case "count":
+      return [putCount(id, step.value, step.count)]
+    case "countsAt":
+      return [putCountsAt(id, step.known ? { offset: last, values: offsets.length } : undefined)]
   }
 }
 
@@ -245,6 +278,8 @@ const checkAll = Effect.fnUntraced(
         sameBytes(yield* store.logBlock(id, after), model.logBlock(id, after), `block after ${after.tx}_${after.op}`)
         assert.deepStrictEqual(Option.getOrUndefined(yield* store.chunkEnd(id, after)), model.chunkEnd(id, after))
       }
+      assert.deepStrictEqual([...yield* allCounts(store, id)].sort(), [...model.counts(id)].sort())
+      assert.deepStrictEqual(Option.getOrUndefined(yield* store.countsAt(id)), model.countsAt(id))
       for (let n = 0; n < 6; n++) {
         const [chunk, block] = [n % 2, n >> 1]
         sameBytes(

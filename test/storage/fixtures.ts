@@ -1,10 +1,10 @@
 /** Shapes, blocks and short forms for the tests of the store. */
-import { Option } from "effect"
+import { Effect, Option } from "effect"
 import { decode, encode } from "../../src/domain/LogBlock.ts"
 import { type LogOffset, make } from "../../src/domain/LogOffset.ts"
 import type { Lsn } from "../../src/domain/Lsn.ts"
 import type { ShapeDefinition } from "../../src/domain/ShapeDefinition.ts"
-import type { AppliedPosition, ShapeRecord, StoreOp } from "../../src/storage/ShapeStorage.ts"
+import type { AppliedPosition, CountsAt, ShapeRecord, ShapeStorage, StoreOp } from "../../src/storage/ShapeStorage.ts"
 
 export const definition: ShapeDefinition = {
   tableOid: 16400,
@@ -91,6 +91,30 @@ export const putHead = (shape: number, end: LogOffset, chunkBytes = 0): StoreOp 
 })
 
 export const truncateLog = (shape: number, after: LogOffset): StoreOp => ({ _tag: "TruncateLog", shape, after })
+
+export const putCount = (shape: number, value: string, count: number): StoreOp => ({
+  _tag: "PutCount",
+  shape,
+  value,
+  count
+})
+
+export const putCountsAt = (shape: number, at: CountsAt | undefined): StoreOp => ({ _tag: "PutCountsAt", shape, at })
+
+/** All counts of a shape, page by page, by value. */
+export const allCounts = Effect.fnUntraced(function*(store: typeof ShapeStorage.Service, shape: number) {
+  const counts = new Map<string, number>()
+  let after: string | undefined
+  while (true) {
+    const page = yield* store.counts(shape, after)
+    if (page.length === 0) return counts
+    for (const { count, value } of page) {
+      if (counts.has(value)) throw new Error(`twice in the pages: ${value}`)
+      counts.set(value, count)
+      after = value
+    }
+  }
+})
 
 /** `"5_0 5_1"` to offsets. */
 export const at = (text: string): Array<LogOffset> =>

@@ -141,6 +141,8 @@ const make = Effect.gen(function*() {
     snapshotBlock: (shape, chunk, block) => read(inner.snapshotBlock(shape, chunk, block)),
     logBlock: (shape, after) => read(inner.logBlock(shape, after)),
     chunkEnd: (shape, after) => read(inner.chunkEnd(shape, after)),
+    countsAt: (shape) => read(inner.countsAt(shape)),
+    counts: (shape, after) => read(inner.counts(shape, after)),
     diskBytes: inner.diskBytes
   })
 
