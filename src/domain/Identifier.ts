@@ -66,6 +66,10 @@ export const parseTable = (text: string): Either.Either<TableName, string> => {
 export const parseColumns = (text: string): Either.Either<ReadonlyArray<string>, string> =>
   Either.all(split(text, ",").map(parseName))
 
+/** What is said of a table that is not there (Electric HTTP protocol §4.4). */
+export const doesNotExist = ({ name, schema }: TableName): string =>
+  `Table "${schema}"."${name}" does not exist. If the table name contains capitals or special characters you must quote it.`
+
 /** The name as a quoted SQL identifier. */
 export const quote = (name: string): string => `"${name.replaceAll("\"", "\"\"")}"`
 

@@ -22,6 +22,10 @@ export interface ShapeRequest {
   readonly columns: ReadonlyArray<string> | undefined
   readonly replica: ReplicaMode
   readonly log: LogMode
+  /** As in `ShapeDefinition`. */
+  readonly tags?: "none"
+  /** Compaction was asked for, which shapes with subqueries refuse; it changes nothing else. */
+  readonly compaction?: true
 }
 
 /**
@@ -58,6 +62,11 @@ export interface ShapeDefinition {
   readonly where: Clause | undefined
   readonly replica: ReplicaMode
   readonly log: LogMode
+  /**
+   * Of a shape with subqueries. `none`: a row that leaves or enters is told as any other delete or insert. Absent: with
+   * the protocol's tags, conditions and events (Electric HTTP protocol §13.3).
+   */
+  readonly tags?: "none"
 }
 
 /** A string that two definitions share exactly when they are the same shape. */
@@ -72,5 +81,6 @@ export const identity = (shape: ShapeDefinition): string =>
     shape.explicitColumns,
     shape.where?.sql ?? null,
     shape.replica,
-    shape.log
+    shape.log,
+    ...(shape.tags === undefined ? [] : [shape.tags])
   ])

@@ -4,11 +4,13 @@
  */
 import { Effect, Either, Option } from "effect"
 import { InvalidRequest } from "../domain/Errors.ts"
-import { parseTable } from "../domain/Identifier.ts"
+import type { Clause } from "../domain/Expression.ts"
+import { doesNotExist, parseTable } from "../domain/Identifier.ts"
 import { type ColumnInfo, keyColumns, type TableInfo } from "../domain/Relation.ts"
 import type { ShapeDefinition, ShapeRequest } from "../domain/ShapeDefinition.ts"
 import { Catalog } from "../source/Catalog.ts"
 import * as Where from "../where/Clause.ts"
+import { hasMember, subqueriesOf } from "../where/Plan.ts"
 
 const invalid = (field: string) => (message: string) => InvalidRequest.of(field, message)
 
@@ -16,12 +18,7 @@ const table = Effect.fnUntraced(function*(text: string) {
   const { name, schema } = yield* Either.mapLeft(parseTable(text), invalid("table"))
   const found = yield* (yield* Catalog).table(schema, name)
   return yield* Option.filter(found, ({ columns }) => columns.length > 0).pipe(
-    Effect.mapError(() =>
-      InvalidRequest.of(
-        "table",
-        `Table "${schema}"."${name}" does not exist. If the table name contains capitals or special characters you must quote it.`
-      )
-    )
+    Effect.mapError(() => InvalidRequest.of("table", doesNotExist({ schema, name })))
   )
 })
 
@@ -60,11 +57,38 @@ export const forget = (tableOid: number) =>
     Effect.zipRight(Effect.sync(Where.forgetAccepted))
   )
 
-/** What a clause that was checked for the table stays checked for. */
-export const scopeOf = ({ columns, oid }: TableInfo): string =>
-  `${oid} ${columns.map(({ name, typeOid }) => `${typeOid} ${name}`).join("\u0000")}`
+export const scopeOf = Where.scopeOf
 
-const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo, serverVersion: number) {
+/** Tables that subqueries have named, by oid. */
+type InnerTables = Map<number, TableInfo>
+
+/** The first column that a clause needs and that changes come without. */
+const unreplicated = (
+  clause: Clause,
+  info: TableInfo,
+  inner: InnerTables,
+  serverVersion: number
+): string | undefined => {
+  const first = (table: TableInfo, used: ReadonlyArray<{ readonly name: string }>): ColumnInfo | undefined =>
+    table.columns.find((column) =>
+      !isReplicated(column, serverVersion) && used.some(({ name }) => name === column.name)
+    )
+  const own = first(info, clause.columns)
+  if (own !== undefined) return `column ${own.name}`
+  for (const { columns, tableOid, where } of subqueriesOf(clause.expression)) {
+    const table = inner.get(tableOid)
+    const column = table && first(table, [...columns, ...where?.columns ?? []])
+    if (column !== undefined) return `column ${column.name} of table ${table?.name}`
+  }
+  return undefined
+}
+
+const where = Effect.fnUntraced(function*(
+  request: ShapeRequest,
+  info: TableInfo,
+  inner: InnerTables,
+  serverVersion: number
+) {
   if (request.where === undefined) return undefined
   const catalog = yield* Catalog
   const clause = yield* Where.resolve(
@@ -73,18 +97,26 @@ const where = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo
       params: request.params,
       columns: info.columns,
       sql: yield* catalog.sql,
+      table: info,
       scope: scopeOf(info)
     },
-    { evaluate: catalog.evaluate, check: (sql) => catalog.check(info.schema, info.name, sql) }
-  ).pipe(Effect.mapError((error) => typeof error === "string" ? InvalidRequest.of("where", error) : error))
-  for (const used of clause?.columns ?? []) {
-    const column = info.columns.find(({ name }) => name === used.name)
-    if (column !== undefined && !isReplicated(column, serverVersion)) {
-      return yield* InvalidRequest.of(
-        "where",
-        `column ${used.name} is generated and cannot be used in the where clause`
-      )
+    {
+      evaluate: catalog.evaluate,
+      check: (sql) => catalog.check(info.schema, info.name, sql),
+      table: ({ name, schema }) =>
+        Effect.map(catalog.table(schema, name), (found) => {
+          if (Option.isSome(found)) inner.set(found.value.oid, found.value)
+          return Option.filter(found, ({ columns }) => columns.length > 0)
+        })
     }
+  ).pipe(Effect.mapError((error) => typeof error === "string" ? InvalidRequest.of("where", error) : error))
+  if (clause === undefined) return undefined
+  const generated = unreplicated(clause, info, inner, serverVersion)
+  if (generated !== undefined) {
+    return yield* InvalidRequest.of("where", `${generated} is generated and cannot be used in the where clause`)
+  }
+  if (request.compaction && hasMember(clause.expression)) {
+    return yield* InvalidRequest.of("experimental_compaction", "can't be enabled for shapes with subqueries")
   }
   return clause
 })
@@ -94,8 +126,14 @@ export interface Resolved {
   readonly table: TableInfo
 }
 
-const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInfo, serverVersion: number) {
+const define = Effect.fnUntraced(function*(
+  request: ShapeRequest,
+  info: TableInfo,
+  inner: InnerTables,
+  serverVersion: number
+) {
   const columns = yield* Either.mapLeft(selectedColumns(info, request.columns, serverVersion), invalid("columns"))
+  const clause = yield* where(request, info, inner, serverVersion)
   const definition: ShapeDefinition = {
     tableOid: info.oid,
     schema: info.schema,
@@ -104,9 +142,11 @@ const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInf
     hasPrimaryKey: info.primaryKey.length > 0,
     columns: columns.map(({ name, typeOid }) => ({ name, typeOid })),
     explicitColumns: request.columns !== undefined,
-    where: yield* where(request, info, serverVersion),
+    where: clause,
     replica: request.replica,
-    log: request.log
+    log: request.log,
+    // There are no tags without subqueries.
+    ...(request.tags !== undefined && clause !== undefined && hasMember(clause.expression) && { tags: request.tags })
   }
   const resolved: Resolved = { definition, table: info }
   return resolved
@@ -119,14 +159,19 @@ const define = Effect.fnUntraced(function*(request: ShapeRequest, info: TableInf
  */
 export const resolve = Effect.fnUntraced(function*(request: ShapeRequest, serverVersion: number) {
   const info = yield* table(request.table)
-  return yield* define(request, info, serverVersion).pipe(
+  const inner: InnerTables = new Map()
+  return yield* define(request, info, inner, serverVersion).pipe(
     Effect.catchTag(
       "InvalidRequest",
       () =>
-        Effect.flatMap(Catalog, (catalog) => Effect.zipRight(catalog.forget(info.oid), catalog.forgetSql)).pipe(
-          Effect.zipRight(table(request.table)),
-          Effect.flatMap((current) => define(request, current, serverVersion))
-        )
+        Effect.flatMap(Catalog, (catalog) =>
+          Effect.zipRight(
+            Effect.forEach([info.oid, ...inner.keys()], catalog.forget, { discard: true }),
+            catalog.forgetSql
+          )).pipe(
+            Effect.zipRight(table(request.table)),
+            Effect.flatMap((current) => define(request, current, new Map(), serverVersion))
+          )
     )
   )
 })

@@ -47,6 +47,7 @@ const isDefinitionKey = (key: string): boolean => {
     case "replica":
     case "log":
     case "experimental_compaction":
+    case "tags":
     case "params":
       return true
     default:

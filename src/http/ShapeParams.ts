@@ -51,6 +51,8 @@ const oneOf = <A extends string>(value: string | undefined, fallback: A, values:
 
 const replicaModes: ReadonlyArray<ReplicaMode> = ["default", "full"]
 const logModes: ReadonlyArray<LogMode> = ["full", "changes_only"]
+/** `all`, which is no value of the parameter's, is what its absence means. */
+const tagModes = ["none"]
 const booleans = ["true", "false", "1", "0"]
 
 const parseDefinition = (definition: string): Definition => {
@@ -82,6 +84,8 @@ const parseDefinition = (definition: string): Definition => {
   if (oneOf(values.get("experimental_compaction"), "false", booleans) === undefined) {
     castErrors.experimental_compaction = [IS_INVALID]
   }
+  const tags = oneOf(values.get("tags"), "all", tagModes)
+  if (tags === undefined) castErrors.tags = [IS_INVALID]
   const columnsAreQueryable = !values.has("columns") && values.has("queryable_columns")
   const lists: Record<string, ReadonlyArray<string>> = {}
   const shape = (): Either.Either<ShapeRequest, FieldErrors> => {
@@ -110,7 +114,9 @@ const parseDefinition = (definition: string): Definition => {
       params: texts.right,
       columns: lists.columns ?? lists.queryable_columns,
       replica: replica ?? "default",
-      log: log ?? "full"
+      log: log ?? "full",
+      ...(tags === "none" && { tags: "none" as const }),
+      ...(["true", "1"].includes(values.get("experimental_compaction") ?? "") && { compaction: true as const })
     })
   }
   return {

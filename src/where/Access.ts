@@ -70,7 +70,7 @@ const equal = (column: Column, keys: ReadonlyArray<string>): Access => ({
 })
 
 /** The column behind conversions that leave its text as it is. */
-const plainColumn = (expression: Expression): Column | undefined => {
+export const plainColumn = (expression: Expression): Column | undefined => {
   if (expression._tag === "Column") return expression
   if (expression._tag === "Collate") return plainColumn(expression.arg)
   return expression._tag === "Cast" && expression.method === "relabel" ? plainColumn(expression.arg) : undefined
@@ -80,7 +80,7 @@ const integers = new Set(["int2", "int4", "int8"])
 const strings = new Set(["text", "varchar", "name"])
 
 /** Whether equal values of both types have the same key. */
-const shareKeys = (a: SqlType, b: SqlType): boolean => {
+export const shareKeys = (a: SqlType, b: SqlType): boolean => {
   const [left, right] = [baseTypeOf(a), baseTypeOf(b)]
   if (left.oid === right.oid) return true
   if (left.schema !== "pg_catalog" || right.schema !== "pg_catalog") return false
@@ -88,7 +88,7 @@ const shareKeys = (a: SqlType, b: SqlType): boolean => {
 }
 
 /** Whether the operator is Postgres's own of this name, under a collation that tells all texts apart. */
-const isBuiltin = ({ collation, operator }: Pick<Call, "operator" | "collation">, name: string): boolean =>
+export const isBuiltin = ({ collation, operator }: Pick<Call, "operator" | "collation">, name: string): boolean =>
   operator?.schema === "pg_catalog" && operator.name === name && collation?.deterministic !== false
 
 const keysOf = (column: Column, list: ArrayComparison["right"]): ReadonlyArray<string> | undefined => {

@@ -20,6 +20,7 @@ import { analyseSubscripts, arrayOf } from "./AnalyseArrays.ts"
 import { analyseCall } from "./AnalyseCalls.ts"
 import { analyseOperator } from "./AnalyseOperators.ts"
 import { analyseRow, isRow, rowNullTest } from "./AnalyseRows.ts"
+import { analyseCondition, analyseSubLink, existence } from "./AnalyseSubqueries.ts"
 import { analyseCast, analyseCollate } from "./AnalyseTypes.ts"
 import { analyseColumn, analyseConstant, analyseParam } from "./AnalyseValues.ts"
 import {
@@ -30,11 +31,12 @@ import {
   placeOf,
   refuse,
   Refused,
+  type Scope,
   type Unread
 } from "./Analysis.ts"
-import { coerceTo, coerceToBoolean, commonTypeOf, orAnyText, orText, toCommonType } from "./Coerce.ts"
+import { coerceToBoolean, commonTypeOf, orAnyText, orText, toCommonType } from "./Coerce.ts"
 import { deriveCollations } from "./Collations.ts"
-import { BOOL, typeOf } from "./ExpressionType.ts"
+import { typeOf } from "./ExpressionType.ts"
 import { at, inClause } from "./Location.ts"
 import { and, not, or } from "./Logic.ts"
 import { operate } from "./Operators.ts"
@@ -65,12 +67,10 @@ const booleanTest = (analysis: Analysis, { arg, booltesttype = "IS_TRUE", locati
   const construct = booltesttype.replaceAll("_", " ")
   const negated = construct.startsWith("IS NOT ")
   const value = construct.endsWith("TRUE") ? true : construct.endsWith("FALSE") ? false : null
-  return {
-    _tag: "BooleanTest",
-    arg: coerceToBoolean(analysis, analysis.analyse(arg), construct, placeOf(arg) ?? location),
-    value,
-    negated
-  }
+  const condition = coerceToBoolean(analysis, analysis.analyse(arg), construct, placeOf(arg) ?? location)
+  const exists = value === true ? existence(analysis, condition) : undefined
+  if (exists !== undefined) return negated ? not(exists) : exists
+  return { _tag: "BooleanTest", arg: condition, value, negated }
 }
 
 // --- Choices ---
@@ -161,41 +161,40 @@ const analyseNode = (analysis: Analysis, node: Node): Expression => {
   if ("RowExpr" in node) return analyseRow(analysis, node.RowExpr)
   if ("JsonIsPredicate" in node) return jsonPredicate(analysis, node.JsonIsPredicate)
   if ("SQLValueFunction" in node) return valueFunction(node.SQLValueFunction)
-  if ("SubLink" in node) return refuse(node.SubLink.location, "subqueries are not supported yet")
+  if ("SubLink" in node) return analyseSubLink(analysis, node.SubLink)
   return refuse(placeOf(node), `${Object.keys(node)[0]} is not supported in this context`)
 }
 
 const start = (context: ClauseContext): Analysis => {
   let depth = 0
-  const analysis: Analysis = {
+  const shared = {
     ...context,
     written: new Map(),
     unread: new Map(),
     places: new Map(),
     paramTypes: new Map(),
-    copied: 0,
-    analyse: (node) => {
-      if (node === undefined) return refuse(undefined, "an operand is missing")
-      if (depth > MAX_DEPTH) return refuse(placeOf(node), "the clause is nested too deeply")
-      depth++
-      const expression = analyseNode(analysis, node)
-      depth--
-      return expression
-    }
+    members: new Map(),
+    counts: { copied: 0 }
   }
-  return analysis
+  const within = (scope: Scope): Analysis => {
+    const analysis: Analysis = {
+      ...shared,
+      scope,
+      within,
+      analyse: (node) => {
+        if (node === undefined) return refuse(undefined, "an operand is missing")
+        if (depth > MAX_DEPTH) return refuse(placeOf(node), "the clause is nested too deeply")
+        depth++
+        const expression = analyseNode(analysis, node)
+        depth--
+        return expression
+      }
+    }
+    return analysis
+  }
+  const { columns, table } = context
+  return within({ columns, name: table?.name, schema: table?.schema, outer: undefined })
 }
-
-/** The clause's condition. Something untyped is not taken for a boolean, except NULL. */
-const condition = (analysis: Analysis, node: Node): Expression => {
-  const expression = analysis.analyse(node)
-  const untyped = expression._tag === "Constant" && expression.text !== null && typeOf(expression).oid === Oid.UNKNOWN
-  const boolean = untyped ? undefined : coerceTo(analysis, expression, BOOL, "assignment", placeOf(node))
-  if (boolean === undefined) throw NOT_BOOLEAN
-  return boolean
-}
-
-const NOT_BOOLEAN: Refused = new Refused(undefined, "WHERE clause must return a boolean")
 
 export interface Analysed {
   readonly expression: Expression
@@ -211,7 +210,7 @@ export const analyse = (context: ClauseContext, node: Node): Either.Either<Analy
   const analysis = start(context)
   try {
     const { unread } = analysis
-    const expression = deriveCollations(condition(analysis, node), {
+    const expression = deriveCollations(analyseCondition(analysis, node), {
       sql: analysis.sql,
       placeOf: (call) => analysis.places.get(call),
       replaced: (before, after) => {
@@ -225,6 +224,6 @@ export const analyse = (context: ClauseContext, node: Node): Either.Either<Analy
   } catch (cause) {
     if (!(cause instanceof Refused)) throw cause
     const { message, place } = cause
-    return Either.left(cause === NOT_BOOLEAN ? message : messageAt(context.clause, place, message))
+    return Either.left(place === null ? message : messageAt(context.clause, place, message))
   }
 }

@@ -3,15 +3,52 @@
  */
 import type { A_Const, ColumnRef, ParamRef } from "libpg-query"
 import type { Column, Constant } from "../domain/Expression.ts"
-import { type Analysis, type Place, refuse, words } from "./Analysis.ts"
+import type { ColumnInfo } from "../domain/Relation.ts"
+import { type Analysis, type Place, refuse, type Scope, words } from "./Analysis.ts"
 import { numericLiteral } from "./Canonical.ts"
 import { typeByOid } from "./SqlNames.ts"
 import * as Oid from "./TypeOids.ts"
 
+/** A column that a name is about, and how many subqueries away its table is. */
+export interface FoundColumn {
+  readonly column: ColumnInfo
+  readonly distance: number
+}
+
+const isNamed = ({ name, schema }: Scope, qualifier: ReadonlyArray<string>): boolean =>
+  qualifier.length === 1
+    ? qualifier[0] === name
+    : qualifier.length === 2 && qualifier[0] === schema && qualifier[1] === name
+
+/** Looks a name up from the inside to the outside. In the clause itself names are not qualified. */
+export const findColumn = (from: Scope, path: ReadonlyArray<string>): FoundColumn | undefined => {
+  const qualifier = path.slice(0, -1)
+  if (qualifier.length > 0 && from.outer === undefined) return undefined
+  let distance = 0
+  for (let scope: Scope | undefined = from; scope !== undefined; scope = scope.outer) {
+    const isMeant = qualifier.length === 0 || isNamed(scope, qualifier)
+    const column = isMeant ? scope.columns.find(({ name }) => name === path.at(-1)) : undefined
+    if (column !== undefined) return { column, distance }
+    if (isMeant && qualifier.length > 0) return undefined
+    distance += 1
+  }
+  return undefined
+}
+
 export const analyseColumn = (analysis: Analysis, { fields, location }: ColumnRef): Column => {
-  const [name, ...more] = words(fields)
-  const column = more.length === 0 ? analysis.columns.find((candidate) => candidate.name === name) : undefined
-  if (column === undefined) return refuse(location, `unknown reference ${words(fields).join(".")}`)
+  const path = words(fields)
+  const found = findColumn(analysis.scope, path)
+  if (found === undefined) return refuse(location, `unknown reference ${path.join(".")}`)
+  if (found.distance === 0) return columnOf(analysis, found.column, location)
+  return refuse(
+    location,
+    `${path.join(".")} is a column of a table around the subquery, which only EXISTS can refer to, as in t.a = ${
+      path.join(".")
+    }`
+  )
+}
+
+export const columnOf = (analysis: Analysis, column: ColumnInfo, location: Place): Column => {
   const collation = analysis.sql.collations.get(column.collation)
   const type = analysis.sql.types.get(column.typeOid) ??
     refuse(location, `type ${column.typeName} of column ${column.name} is not known`)

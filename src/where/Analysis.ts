@@ -3,8 +3,9 @@
  * and how a clause is refused.
  */
 import type { Node } from "libpg-query"
-import type { Constant, Expression } from "../domain/Expression.ts"
-import type { ColumnInfo } from "../domain/Relation.ts"
+import type { Constant, Expression, Member } from "../domain/Expression.ts"
+import type { TableName } from "../domain/Identifier.ts"
+import type { ColumnInfo, TableInfo } from "../domain/Relation.ts"
 import type { SqlCatalog, SqlType } from "../domain/SqlCatalog.ts"
 import { operands } from "./ExpressionType.ts"
 
@@ -15,6 +16,22 @@ export interface ClauseContext {
   readonly params: ReadonlyArray<string | null>
   readonly columns: ReadonlyArray<ColumnInfo>
   readonly sql: SqlCatalog
+  /** The table's name, which subqueries may qualify its columns with. */
+  readonly table?: TableName
+  /** Tables that subqueries may be about, by `tableKey`; one that is not among them does not exist. */
+  readonly tables?: ReadonlyMap<string, TableInfo>
+}
+
+export const tableKey = ({ name, schema }: TableName): string => JSON.stringify([schema, name])
+
+/** The table that the names of columns are looked up in. */
+export interface Scope {
+  readonly columns: ReadonlyArray<ColumnInfo>
+  /** What qualifies them: the alias or the table's name, which the schema may go before. */
+  readonly name: string | undefined
+  readonly schema: string | undefined
+  /** Of a subquery: the scope that it stands in. */
+  readonly outer: Scope | undefined
 }
 
 /** Place of a node in the parsed statement, in bytes; `undefined` for the clause's beginning. */
@@ -42,10 +59,20 @@ export interface Analysis extends ClauseContext {
   readonly places: Map<FunctionCall, Place>
   /** The type of a parameter's first use. */
   readonly paramTypes: Map<number, SqlType>
+  readonly scope: Scope
+  /** Where subqueries are written, and whether some of the columns that they compare may be NULL. */
+  readonly members: Map<Member, WrittenMember>
   /** Types an expression. */
   readonly analyse: (node: Node | undefined) => Expression
+  /** The same analysis for the condition of a subquery. */
+  readonly within: (scope: Scope) => Analysis
   /** How many nodes of expressions have been written out more than once. */
-  copied: number
+  readonly counts: { copied: number }
+}
+
+export interface WrittenMember {
+  readonly place: Place
+  readonly nullable: boolean
 }
 
 export interface Unread {
@@ -56,15 +83,16 @@ export interface Unread {
 
 /** Why a clause is refused. Thrown within the room, never beyond it. */
 export class Refused {
-  readonly place: Place
+  /** `null` when the message stands for itself. */
+  readonly place: Place | null
   readonly message: string
-  constructor(place: Place, message: string) {
+  constructor(place: Place | null, message: string) {
     this.place = place
     this.message = message
   }
 }
 
-export const refuse = (place: Place, message: string): never => {
+export const refuse = (place: Place | null, message: string): never => {
   throw new Refused(place, message)
 }
 
@@ -84,8 +112,8 @@ const countNodes = (expression: Expression, limit: number): number => {
  * by a factor.
  */
 export const copies = (analysis: Analysis, expression: Expression, times: number, place: Place): void => {
-  analysis.copied += countNodes(expression, MAX_COPIED) * times
-  if (analysis.copied > MAX_COPIED) refuse(place, "the clause is too complex")
+  analysis.counts.copied += countNodes(expression, MAX_COPIED) * times
+  if (analysis.counts.copied > MAX_COPIED) refuse(place, "the clause is too complex")
 }
 
 /** The texts of a list of name parts; `*` for what is no name. */

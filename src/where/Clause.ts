@@ -2,13 +2,16 @@
  * A where clause as text, made into what a shape's definition keeps: parsed, typed, its constants computed, and
  * accepted by Postgres.
  */
-import { Effect, Either } from "effect"
+import { Effect, Either, Option } from "effect"
 import type { Constant, Expression } from "../domain/Expression.ts"
+import { doesNotExist, type TableName } from "../domain/Identifier.ts"
+import type { TableInfo } from "../domain/Relation.ts"
 import { analyse, type Analysed, messageAt } from "./Analyse.ts"
-import type { ClauseContext } from "./Analysis.ts"
+import { type ClauseContext, tableKey } from "./Analysis.ts"
 import { commute } from "./Commute.ts"
 import { constantParts, foldEvident, replaceParts, unreadWithin, valueOf } from "./Fold.ts"
 import * as Grammar from "./Grammar.ts"
+import { tooComplex } from "./Plan.ts"
 import { printExpression, printTemplate } from "./Print.ts"
 import { toClause } from "./Simplify.ts"
 import { nameOfType } from "./SqlNames.ts"
@@ -21,9 +24,11 @@ export interface Ask<E> {
   ) => Effect.Effect<ReadonlyArray<Either.Either<string | null, string>>, E>
   /** Whether the table accepts a condition. */
   readonly check: (sql: string) => Effect.Effect<Either.Either<void, string>, E>
+  /** A table that a subquery names. Where this can't be asked, no table exists. */
+  readonly table?: (name: TableName) => Effect.Effect<Option.Option<TableInfo>, E>
 }
 
-export interface ResolveContext extends ClauseContext {
+export interface ResolveContext extends Omit<ClauseContext, "tables"> {
   /** Whatever `check` depends on, such as the table and its version: what was accepted in one scope is not in another. */
   readonly scope: string
 }
@@ -131,17 +136,36 @@ const fold = Effect.fnUntraced(function*<E>(context: ResolveContext, analysed: A
 
 const nothingUnread: Analysed["unread"] = new Map()
 
+/** What a clause that was checked for the table stays checked for. */
+export const scopeOf = ({ columns, oid }: TableInfo): string =>
+  `${oid} ${columns.map(({ name, typeOid }) => `${typeOid} ${name}`).join("\u0000")}`
+
+/** The tables of a clause's subqueries; the first that does not exist is the end of it. */
+const tablesOf = Effect.fnUntraced(function*<E>(names: ReadonlyArray<TableName>, ask: Ask<E>) {
+  const tables = new Map<string, TableInfo>()
+  for (const name of names) {
+    const found = ask.table === undefined ? Option.none() : yield* ask.table(name)
+    if (Option.isNone(found)) return yield* Effect.fail(doesNotExist(name))
+    tables.set(tableKey(name), found.value)
+  }
+  return tables
+})
+
 /**
  * The clause, or `undefined` when it holds for every row. Fails with the message (Electric HTTP protocol §14.6) for a
  * clause that is refused.
  */
 export const resolve = Effect.fnUntraced(function*<E>(context: ResolveContext, ask: Ask<E>) {
   const node = yield* Grammar.parse(context.clause)
-  const analysed = yield* analyse(context, node)
+  const tables = yield* tablesOf(yield* Grammar.tablesOf(node), ask)
+  const analysed = yield* analyse({ ...context, tables }, node)
   const { expression, failing } = yield* fold(context, analysed, ask)
   const clause = toClause(commute(context.sql, expression))
   if (clause === undefined) return undefined
-  const template = `${context.scope} ${failing ? clause.sql : printTemplate(clause.expression)}`
+  const excess = tooComplex(clause.expression)
+  if (excess !== undefined) return yield* Effect.fail(excess)
+  const scope = [context.scope, ...Array.from(tables.values(), scopeOf)].join("\u0001")
+  const template = `${scope} ${failing ? clause.sql : printTemplate(clause.expression)}`
   if (!isAccepted(template)) {
     const answer = yield* ask.check(clause.sql)
     if (Either.isLeft(answer)) return yield* Effect.fail(answer.left)

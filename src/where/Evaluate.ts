@@ -406,9 +406,9 @@ export const evaluator = (expression: Expression, slots: Slots): Evaluate | unde
       return rowComparison(expression, slots)
     case "Collate":
       return evaluator(expression.arg, slots)
-    case "Opaque":
     // A matter of another table.
     case "Member":
+    case "Opaque":
       return undefined
   }
 }

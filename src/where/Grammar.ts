@@ -3,8 +3,9 @@
  * expression.
  */
 import { Effect, Either } from "effect"
-import type { Node, ParseResult, SelectStmt, SortBy } from "libpg-query"
+import type { Node, ParseResult, RangeVar, SelectStmt, SortBy } from "libpg-query"
 import instantiate, { type PgQuery } from "libpg-query/wasm/libpg-query.js"
+import type { TableName } from "../domain/Identifier.ts"
 import { excess } from "./Excess.ts"
 import { at, ORDER_PREFIX, PREFIX } from "./Location.ts"
 
@@ -120,14 +121,53 @@ export const parseOrderBy = Effect.fnUntraced(function*(order: string) {
   return terms ?? []
 })
 
-/** Whether there is a subquery anywhere in a syntax tree. */
-export const hasSubquery = (node: Node): boolean => {
-  const rest: Array<unknown> = [node]
-  while (rest.length > 0) {
-    const next = rest.pop()
-    if (typeof next !== "object" || next === null) continue
-    if ("SubLink" in next) return true
-    for (const child of Object.values(next)) rest.push(child)
+/** How many subqueries a clause may have, and how many within each other. */
+export const MAX_SUBQUERIES = 100
+export const MAX_SUBQUERY_DEPTH = 10
+
+interface Place {
+  readonly node: unknown
+  /** In how many subqueries. */
+  readonly depth: number
+}
+
+interface Subqueries {
+  readonly count: number
+  readonly depth: number
+  /** The tables that they name, each once. */
+  readonly tables: ReadonlyArray<TableName>
+}
+
+/** What is said of subqueries anywhere in a syntax tree. */
+const subqueriesOf = (root: Node): Subqueries => {
+  const rest: Array<Place> = [{ node: root, depth: 0 }]
+  const tables = new Map<string, TableName>()
+  let count = 0
+  let deepest = 0
+  for (let next = rest.pop(); next !== undefined; next = rest.pop()) {
+    const { node } = next
+    if (typeof node !== "object" || node === null) continue
+    const isSubquery = "SubLink" in node
+    const depth = next.depth + (isSubquery ? 1 : 0)
+    if (isSubquery) count += 1
+    deepest = Math.max(deepest, depth)
+    if ("RangeVar" in node) {
+      const { relname: name = "", schemaname: schema = "public" }: RangeVar = node.RangeVar ?? {}
+      tables.set(JSON.stringify([schema, name]), { schema, name })
+    }
+    for (const child of Object.values(node).reverse()) rest.push({ node: child, depth })
   }
-  return false
+  return { count, depth: deepest, tables: [...tables.values()] }
+}
+
+/** Whether there is a subquery anywhere in a syntax tree. */
+export const hasSubquery = (node: Node): boolean => subqueriesOf(node).count > 0
+
+/** The tables that a clause's subqueries name, in the order in which they do. Left is the message for too many of them. */
+export const tablesOf = (node: Node): Either.Either<ReadonlyArray<TableName>, string> => {
+  const { count, depth, tables } = subqueriesOf(node)
+  if (depth > MAX_SUBQUERY_DEPTH) return Either.left("the clause's subqueries are nested too deeply")
+  return count > MAX_SUBQUERIES
+    ? Either.left(`the clause has more than ${MAX_SUBQUERIES} subqueries`)
+    : Either.right(tables)
 }

@@ -52,6 +52,13 @@ export const subqueryIdentity = (subquery: Subquery): string =>
 export const hasMember = (expression: Expression): boolean =>
   expression._tag === "Member" || operands(expression).some(hasMember)
 
+/** All subqueries of an expression, also those within others. */
+export const subqueriesOf = (expression: Expression): ReadonlyArray<Subquery> => {
+  if (expression._tag !== "Member") return operands(expression).flatMap(subqueriesOf)
+  const { subquery } = expression
+  return [subquery, ...subquery.where === undefined ? [] : subqueriesOf(subquery.where.expression)]
+}
+
 // --- Size ---
 
 /** How many disjuncts an expression comes to, and how many leaves all of them have together. */
@@ -84,6 +91,23 @@ export const planSize = (expression: Expression, negated = false): PlanSize => {
     default:
       return single
   }
+}
+
+/** The message for a clause whose plan, or that of one of its subqueries, would be too large. */
+export const tooComplex = (expression: Expression): string | undefined => {
+  const subqueries = subqueriesOf(expression)
+  if (subqueries.length === 0) return undefined
+  for (const condition of [expression, ...subqueries.flatMap(({ where }) => where?.expression ?? [])]) {
+    if (!hasMember(condition)) continue
+    const { disjuncts, positions } = planSize(condition)
+    const excess = disjuncts > MAX_DISJUNCTS
+      ? `${disjuncts} disjuncts exceeds limit of ${MAX_DISJUNCTS}`
+      : positions > MAX_POSITIONS
+      ? `${positions} positions exceeds limit of ${MAX_POSITIONS}`
+      : undefined
+    if (excess !== undefined) return `WHERE clause too complex for DNF decomposition (${excess})`
+  }
+  return undefined
 }
 
 // --- Plan ---
