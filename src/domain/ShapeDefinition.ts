@@ -67,6 +67,8 @@ export interface ShapeDefinition {
    * the protocol's tags, conditions and events (Electric HTTP protocol §13.3).
    */
   readonly tags?: "none"
+  /** It is there for the subqueries of other shapes alone: nobody asks for it. */
+  readonly internal?: true
 }
 
 /** A string that two definitions share exactly when they are the same shape. */
@@ -82,5 +84,6 @@ export const identity = (shape: ShapeDefinition): string =>
     shape.where?.sql ?? null,
     shape.replica,
     shape.log,
-    ...(shape.tags === undefined ? [] : [shape.tags])
+    ...(shape.tags === undefined ? [] : [shape.tags]),
+    ...(shape.internal ? ["internal"] : [])
   ])

@@ -44,6 +44,8 @@ export interface SnapshotBlock {
 
 export interface SnapshotEncoder {
   readonly push: (rows: CopyRows) => void
+  /** Appends one item, with the comma before it. */
+  readonly pushItem: (item: Buffer) => void
   /** Cuts a block short after what has been pushed, so that it can be served. */
   readonly flush: () => void
   /** Appends the `snapshot-end` item: in a chunk of its own if the last row closed one. Nothing may follow. */
@@ -302,6 +304,11 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
     }
   }
 
+  const pushItem = (item: Buffer) => {
+    append(item)
+    if (chunkUsed >= chunkBytes) closeChunk()
+  }
+
   const finish = (marks: PgSnapshot) => {
     append(snapshotEnd(marks))
     flush()
@@ -319,5 +326,5 @@ export const make = (projection: Projection, options: SnapshotEncoderOptions): S
     if (bytes.length === blockBytes) spare.push(bytes)
   }
 
-  return { push, flush, finish, take, recycle, chunks: () => chunk + 1 }
+  return { push, pushItem, flush, finish, take, recycle, chunks: () => chunk + 1 }
 }

@@ -20,6 +20,7 @@ import type { MemoryBudget } from "./MemoryBudget.ts"
 import type { OpenVerdict } from "./OpenVerdicts.ts"
 import type { Listener, Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
+import type { Subqueries } from "./Subqueries.ts"
 
 export interface CollectorContext {
   readonly router: Router
@@ -33,6 +34,11 @@ export interface CollectorContext {
   readonly onRelation: (relation: Relation) => Effect.Effect<void>
   /** Settles what only Postgres can tell; completes when it has. */
   readonly decide: (open: ReadonlyArray<OpenVerdict>) => Effect.Effect<void>
+  /** The shapes with subqueries, which take a transaction as a whole and after all others. */
+  readonly subqueries: () => Pick<
+    Subqueries,
+    "follows" | "isEmpty" | "process" | "unsafeAbort" | "unsafeCommit" | "unsafeReach" | "unsafeTake" | "unsafeTruncate"
+  >
 }
 
 export interface Collector {
@@ -51,6 +57,8 @@ export interface Collector {
   readonly recent: () => ReadonlyArray<number>
   /** Commit LSN of the transaction that is arriving. */
   readonly arriving: () => Lsn.Lsn | undefined
+  /** Commit LSN of the last transaction of which something has come. */
+  readonly begun: () => Lsn.Lsn
   /** Remembers which transactions have gone through the router by now, the arriving one included. */
   readonly mark: () => Mark
   /**
@@ -112,6 +120,7 @@ const low = (xid: bigint): number => Number(xid & 0xffffffffn)
 export const make = (context: CollectorContext): Collector => {
   const { budget, committer, consumers, router } = context
   let lastSeen: Lsn.Lsn = 0n
+  let begun: Lsn.Lsn = 0n
   let arriving: Arriving | undefined
   let parts = new Map<ShapeEntry, Part>()
   /** Where the batch that is being taken in brings the engine to. */
@@ -194,6 +203,8 @@ export const make = (context: CollectorContext): Collector => {
     change = new RowChange(message, arriving.transaction, op)
     changeBytes = bytesOf(message)
     router.route(message, listener)
+    const tables = router.tablesOf(message.relation.oid)
+    if (context.subqueries().follows(tables)) context.subqueries().unsafeTake(tables, change)
   }
 
   const takeTruncate = (relations: ReadonlyArray<Relation>) => {
@@ -202,17 +213,21 @@ export const make = (context: CollectorContext): Collector => {
     if (arriving.skip) return
     for (const relation of relations) {
       for (const entry of router.shapesOf(relation.oid)) {
+        if (entry.hasSubqueries) continue
         fragmentOf(entry, arriving.transaction, 0).broken = "its table was truncated"
         arriving.shapes.add(entry)
       }
+      const tables = router.tablesOf(relation.oid)
+      if (context.subqueries().follows(tables)) context.subqueries().unsafeTruncate(tables)
     }
   }
 
   const takeCommit = (endLsn: Lsn.Lsn) => {
     if (!arriving) throw new Error("a commit came outside of a transaction")
-    const { shapes, skip, transaction } = arriving
+    const { op, shapes, skip, transaction } = arriving
     arriving = undefined
     if (skip) return
+    context.subqueries().unsafeCommit(transaction, op)
     for (const entry of shapes) if (!entry.removed) fragmentOf(entry, transaction, 0).commit = true
     reached = { lsn: transaction.lsn, endLsn, idle: false }
   }
@@ -240,6 +255,7 @@ export const make = (context: CollectorContext): Collector => {
             shapes: new Set()
           }
           remember(message.xid)
+          begun = Lsn.max(begun, message.lsn)
           break
         case "Insert":
         case "Update":
@@ -267,6 +283,7 @@ export const make = (context: CollectorContext): Collector => {
     if (!position) return
     if (!position.idle) lastSeen = Lsn.max(lastSeen, position.lsn)
     committer.unsafeAdvance(position.lsn, position.endLsn, position.idle)
+    context.subqueries().unsafeReach(position.endLsn)
   }
 
   /**
@@ -314,7 +331,12 @@ export const make = (context: CollectorContext): Collector => {
     for (const [entry, { bytes, fragments }] of batch) {
       if (!entry.removed) works.set(entry, { _tag: "Fragments", fragments, bytes })
     }
-    if (works.size === 0) advance(position)
+    if (!context.subqueries().isEmpty()) {
+      // The position may be stored only with what the shapes with subqueries make of it.
+      if (works.size > 0) yield* offerAll(works, () => {})
+      yield* context.subqueries().process
+      advance(position)
+    } else if (works.size === 0) advance(position)
     else yield* offerAll(works, () => advance(position))
     yield* budget.awaitRoom
   })
@@ -337,6 +359,7 @@ export const make = (context: CollectorContext): Collector => {
     abort: Effect.gen(function*() {
       const shapes = arriving?.shapes
       arriving = undefined
+      context.subqueries().unsafeAbort()
       parts = new Map()
       opened = []
       reached = undefined
@@ -346,12 +369,15 @@ export const make = (context: CollectorContext): Collector => {
     }),
     lastSeen: () => lastSeen,
     arriving: () => arriving?.transaction.lsn,
+    begun: () => begun,
     mark: () => ({ recent: recent.slice(0, count), newest }),
     missing,
     recent: () => Array.from({ length: Math.min(count, KEPT) }, (_, i) => recent[(count - 1 - i) % RECENT]!),
     unsafeReset: (lsn, before) => {
       lastSeen = lsn
+      begun = lsn
       arriving = undefined
+      context.subqueries().unsafeAbort()
       parts = new Map()
       opened = []
       reached = undefined

@@ -38,6 +38,11 @@ export interface Committer {
    * for a second.
    */
   readonly unsafeAdvance: (lsn: Lsn.Lsn, endLsn: Lsn.Lsn, idle: boolean) => void
+  /**
+   * Keeps the stored position from passing where the stream is now, until what is returned is called: a restart has to
+   * be sent what comes after it again. What shapes have of it already, they skip.
+   */
+  readonly hold: () => () => void
   /** Where the stream has got to; `undefined` before it was first followed. */
   readonly position: () => AppliedPosition | undefined
   /** Starts over at a position, for a source that is followed for the first time or anew. */
@@ -90,7 +95,11 @@ export const make = Effect.fnUntraced(function*(
   let visible = Deferred.unsafeMake<void>(fiberId)
   let position = initial
   let positionDirty = false
+  /** Positions that must not be passed: the first is the lowest. */
+  const holds = new Set<{ readonly position: AppliedPosition | undefined }>()
   let unfinished = false
+  /** The position that the last commit left in the store. */
+  let written = initial
   let committed = initial?.endLsn
   let listener: ((endLsn: Lsn.Lsn) => void) | undefined
   /** How many sources the last commit had entries of. */
@@ -109,7 +118,10 @@ export const make = Effect.fnUntraced(function*(
     const batch = ops
     const bytes = opBytes
     const waiting = visible
-    const applied = positionDirty && position ? { ...position, recent: recent() } : undefined
+    const [hold] = holds
+    const reached = hold ? hold.position : position
+    const applied = positionDirty && reached && reached !== written ? { ...reached, recent: recent() } : undefined
+    written = reached
     const dones = opDones
     let openEntries = false
     ops = []
@@ -127,7 +139,7 @@ export const make = Effect.fnUntraced(function*(
     }
     dirty.clear()
     // Entries of an unfinished transaction stay unfinished until a position past it is committed.
-    unfinished = openEntries || (unfinished && !applied)
+    unfinished = openEntries || (unfinished && (!applied || hold !== undefined))
     return { commit: { ops: batch, ...(applied ? { applied } : {}), unfinished }, applied, bytes, waiting, dones }
   }
 
@@ -225,6 +237,15 @@ export const make = Effect.fnUntraced(function*(
       position = { ...position, lsn: Lsn.max(position.lsn, lsn), endLsn: Lsn.max(position.endLsn, endLsn) }
       positionDirty = true
       if (!idle) work.unsafeOpen()
+    },
+    hold: () => {
+      const hold = { position }
+      holds.add(hold)
+      return () => {
+        if (!holds.delete(hold)) return
+        positionDirty = true
+        work.unsafeOpen()
+      }
     },
     position: () => position,
     unsafeReset: (next) => {

@@ -12,11 +12,12 @@
  */
 import { Effect, HashMap, Option, Ref, type Scope } from "effect"
 import type { StorageError } from "../domain/Errors.ts"
+import type { EncodedItem } from "../domain/ItemEncoder.ts"
 import * as LogBlock from "../domain/LogBlock.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import { sees, type SnapshotMarks } from "../domain/PgSnapshot.ts"
 import type { ShapeStorage } from "../storage/ShapeStorage.ts"
-import type { Action, RowChange, Transaction } from "./Changes.ts"
+import type { Action, EncodedChange, RowChange, Transaction } from "./Changes.ts"
 import type { CommitSource, Committer } from "./Committer.ts"
 import { LogWriter } from "./LogWriter.ts"
 import type { MemoryBudget } from "./MemoryBudget.ts"
@@ -29,6 +30,10 @@ export interface Fragment {
   readonly changes: ReadonlyArray<RowChange>
   /** What each change means for this shape: nothing, if `undefined`. */
   readonly actions: ReadonlyArray<Action | undefined>
+  /** What each change is written as, if not as what all shapes of the projection share. */
+  readonly encoded?: ReadonlyArray<EncodedChange | undefined>
+  /** What the transaction has led to beside its changes; numbered on from `op`. */
+  readonly further?: { readonly op: number; readonly items: ReadonlyArray<EncodedItem> }
   /**
    * Why the log can't go on with it, if so: the table was emptied, or the stream does not say enough. The shape is
    * rotated.
@@ -51,8 +56,8 @@ export interface Appended {
   readonly after: LogOffset.LogOffset
   readonly end: LogOffset.LogOffset
   /**
-   * Its changes if they came in one piece; those of a larger transaction are in the log alone, because they are not
-   * held in memory (D11).
+   * Its changes if they are all there is and came in one piece; of another transaction everything is in the log alone,
+   * because it is not held in memory (D11).
    */
   readonly fragment: Fragment | undefined
 }
@@ -77,11 +82,16 @@ export interface Consumer {
    */
   readonly subscribe: (subscriber: Subscriber) => Effect.Effect<LogOffset.LogOffset>
   readonly unsubscribe: (subscriber: Subscriber) => Effect.Effect<void>
+  /**
+   * Calls the listener once when the consumer has ended, however it did, and its subscribers are told nothing any more:
+   * at once if it has. Returns what takes the listener back.
+   */
+  readonly onEnd: (listener: () => void) => () => void
   /** Queues work; `done` is called exactly once: when it was done, or will never be. */
   readonly unsafeOffer: (work: Work, done: () => void) => void
   /** Something is queued or half done: it would be lost to the log if the consumer ended now. */
   readonly hasWork: () => boolean
-  /** Nothing is queued, half done or not yet stored: it may end and nobody would notice. */
+  /** Nothing is queued, half done or not yet stored, and nobody has subscribed: it may end and nobody would notice. */
   readonly isIdle: () => boolean
   /** Clock time of the last work, in milliseconds. */
   readonly lastActive: () => number
@@ -140,6 +150,7 @@ export const acquire = Effect.fnUntraced(function*(
   const arrived = Effect.unsafeMakeLatch(false)
   const queue: Array<Queued> = []
   let closed = false
+  const endings = new Set<() => void>()
   const writer = new LogWriter(entry, context.chunkBytes, tail)
   /** Work that came before the snapshot was taken. */
   let early: Array<Work> | undefined = entry.snapshot._tag === "Waiting" && !entry.joined ? [] : undefined
@@ -194,15 +205,20 @@ export const acquire = Effect.fnUntraced(function*(
       if (!open.skip) writer.begin()
     }
     if (!open.skip) {
-      const { actions, changes } = fragment
+      const { actions, changes, further } = fragment
       if (fragment.broken !== undefined) {
         context.unsafeRotate(entry, fragment.broken)
         return undefined
       }
       for (let i = 0; i < changes.length; i++) {
         const action = actions[i]
-        const encoded = action && changes[i]!.encode(entry.projection, action)
+        const encoded = fragment.encoded
+          ? fragment.encoded[i]
+          : action && changes[i]!.encode(entry.projection, action)
         if (encoded) writer.write(encoded, transaction.lsn)
+      }
+      for (const [i, item] of (further?.items ?? []).entries()) {
+        writer.writeFurther(item, transaction.lsn, further!.op + i)
       }
     }
     if (!fragment.commit) return undefined
@@ -211,7 +227,7 @@ export const acquire = Effect.fnUntraced(function*(
     const after = writer.end
     return skip || !writer.commit()
       ? undefined
-      : { after, end: writer.end, fragment: first === fragment ? fragment : undefined }
+      : { after, end: writer.end, fragment: first === fragment && !fragment.further ? fragment : undefined }
   }
 
   /** Makes what was written visible: in the buffer, then in the state, and only then to those who wait for it (I8). */
@@ -309,6 +325,11 @@ export const acquire = Effect.fnUntraced(function*(
         state,
         (current) => ({ ...current, subscribers: current.subscribers.filter((other) => other !== subscriber) })
       ),
+    onEnd: (listener) => {
+      if (closed) listener()
+      else endings.add(listener)
+      return () => endings.delete(listener)
+    },
     unsafeOffer: (work, done) => {
       if (closed) return done()
       if (work._tag === "Fragments") budget.add(work.bytes)
@@ -319,7 +340,8 @@ export const acquire = Effect.fnUntraced(function*(
     },
     hasWork: () => queue.length > 0 || open !== undefined || early !== undefined,
     isIdle: () =>
-      queue.length === 0 && !open && !early && pendingBytes === 0 && !writer.hasPending && buffer.isStored(),
+      queue.length === 0 && !open && !early && pendingBytes === 0 && !writer.hasPending && buffer.isStored() &&
+      Effect.runSync(Ref.get(state)).subscribers.length === 0,
     lastActive: () => lastActive
   }
 
@@ -333,6 +355,8 @@ export const acquire = Effect.fnUntraced(function*(
       // A commit may still take what is pending.
       budget.release(pendingBytes)
       pendingBytes = 0
+      for (const listener of endings) listener()
+      endings.clear()
     })
   )
 

@@ -7,6 +7,7 @@
 import { Cause, Context, Deferred, Effect, Fiber, FiberSet, Layer, Option, Random, Schedule } from "effect"
 import * as ElectricSchema from "../domain/ElectricSchema.ts"
 import { type DatabaseUnavailable, ShapeGone, SnapshotFailed, type StorageError } from "../domain/Errors.ts"
+import type { Subquery } from "../domain/Expression.ts"
 import * as Lsn from "../domain/Lsn.ts"
 import type { Relation, TableInfo } from "../domain/Relation.ts"
 import { identity, type ShapeDefinition, type ShapeRequest, type SubsetRequest } from "../domain/ShapeDefinition.ts"
@@ -17,9 +18,11 @@ import { RowEvaluation } from "../source/RowEvaluation.ts"
 import { SnapshotQuery } from "../source/SnapshotQuery.ts"
 import { ShapeStorage } from "../storage/ShapeStorage.ts"
 import { describe as describeClause } from "../where/Describe.ts"
+import { hasMember } from "../where/Plan.ts"
 import * as Collector from "./Collector.ts"
 import * as Committer from "./Committer.ts"
 import * as Consumers from "./Consumers.ts"
+import * as Materializer from "./Materializer.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
 import * as OpenVerdicts from "./OpenVerdicts.ts"
 import * as ResolveDefinition from "./ResolveDefinition.ts"
@@ -30,6 +33,7 @@ import { leastRecentlyRead, ShapeEntry } from "./ShapeCatalog.ts"
 import { type EngineStatus, type ShapeDescription, ShapeEngine } from "./ShapeEngine.ts"
 import * as ShapeReader from "./ShapeReader.ts"
 import * as Snapshotter from "./Snapshotter.ts"
+import * as Subqueries from "./Subqueries.ts"
 import * as Subset from "./Subset.ts"
 
 /**
@@ -68,6 +72,10 @@ export interface EngineOptions {
   /** How often the catalog is compared with what shapes were made from, in milliseconds. */
   readonly reconcileMillis: number
   readonly committer: Committer.CommitterOptions
+  /** How many queries run at a time for rows that move because of a subquery. */
+  readonly concurrentMoves: number
+  /** Names the database in what stands for values in tags: they can't be compared across databases. */
+  readonly databaseId: string
 }
 
 export const defaults: Omit<EngineOptions, "serverVersion"> = {
@@ -78,7 +86,9 @@ export const defaults: Omit<EngineOptions, "serverVersion"> = {
   concurrentSubsets: 8,
   maxShapes: undefined,
   reconcileMillis: 60_000,
-  committer: Committer.defaults
+  committer: Committer.defaults,
+  concurrentMoves: 4,
+  databaseId: "single_stack"
 }
 
 const FLUSH_MILLIS = 5000
@@ -143,6 +153,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   const unsafeRemove = (entry: ShapeEntry): boolean => {
     if (!shapes.remove(entry)) return false
     router.remove(entry)
+    subqueries.unsafeRemoved(entry)
     // With this turn's position or before it: a restart must not find a shape that missed what removed it.
     committer.unsafeEnqueue([{ _tag: "RemoveShape", shape: entry.id }])
     removing += 1
@@ -180,7 +191,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     registry: consumers.registry,
     unsafeConsumer: consumers.unsafeRegistered,
     storage,
-    lastSeen: () => collector.lastSeen()
+    lastSeen: (entry) => subqueries.behind(entry) ?? collector.lastSeen()
   })
 
   // --- Shapes that were kept ---
@@ -249,7 +260,15 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       Effect.retry(retryCatalog),
       Effect.orDie
     )
-  const collector = Collector.make({ router, consumers, committer, budget, onRelation, decide })
+  const collector = Collector.make({
+    router,
+    consumers,
+    committer,
+    budget,
+    onRelation,
+    decide,
+    subqueries: () => subqueries
+  })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
 
   // --- Snapshots ---
@@ -262,6 +281,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     consumers,
     collector,
     committer,
+    subqueries: () => subqueries,
     chunkBytes: options.chunkBytes,
     permits: Effect.unsafeMakeSemaphore(options.concurrentSnapshots)
   }
@@ -315,17 +335,21 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     }
   })
 
+  /** The shape that there is, or a new one; in one turn, so that concurrent requests make one shape. */
+  const unsafeObtain = (definition: ShapeDefinition, table: TableInfo): ShapeEntry => {
+    const kept = shapes.byIdentity(identity(definition))
+    if (kept) return kept
+    const entry = unsafeCreate(definition, table)
+    // Begun in the same turn: whoever asked may be interrupted, and the shape is there for others.
+    const taking = runSnapshot(takeSnapshot(entry, table))
+    taken.set(entry, taking)
+    taking.addObserver(() => taken.delete(entry))
+    return entry
+  }
+
   const resolve = Effect.fnUntraced(function*(request: ShapeRequest) {
     const { definition, table } = yield* define(request)
-    // Looked up and added in one turn: concurrent requests make one shape.
-    const kept = shapes.byIdentity(identity(definition))
-    const entry = kept ?? unsafeCreate(definition, table)
-    if (!kept) {
-      // Begun in the same turn: whoever asked may be interrupted, and the shape is there for others.
-      const taking = runSnapshot(takeSnapshot(entry, table))
-      taken.set(entry, taking)
-      taking.addObserver(() => taken.delete(entry))
-    }
+    const entry = unsafeObtain(definition, table)
     if (entry.stale) {
       entry.schema = schemaOf(definition, table)
       entry.stale = false
@@ -336,6 +360,42 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     requests.set(request, entry)
     return entry
   })
+
+  // --- Subqueries: what they write is flushed by the consumers, so they end before them ---
+  const toFailure = (error: ShapeGone | StorageError | DatabaseUnavailable) =>
+    new SnapshotFailed({
+      reason: error._tag === "DatabaseUnavailable" ? "connection" : "unknown",
+      detail: `Unable to follow a subquery: ${error.message}`
+    })
+  const subqueries: Subqueries.Subqueries = yield* Subqueries.make({
+    consumers,
+    committer,
+    budget,
+    collector: () => collector,
+    snapshots,
+    evaluation,
+    inner: (subquery) =>
+      Effect.flatMap(
+        Effect.mapError(catalog.tableByOid(subquery.tableOid), toFailure),
+        Option.match({
+          onNone: () =>
+            new SnapshotFailed({ reason: "schema_changed", detail: `Table ${subquery.table} does not exist` }),
+          onSome: (table) => Effect.sync(() => unsafeObtain(innerShape(subquery), table))
+        })
+      ),
+    unsafeKept: (subquery) => shapes.byIdentity(identity(innerShape(subquery))),
+    materialize: (entry, { targets }, from) =>
+      Materializer.make(entry, { targets, from }, { consumers, reader, storage, committer }).pipe(
+        Effect.mapError((error) => error._tag === "SnapshotFailed" ? error : toFailure(error))
+      ),
+    unsafeRotate,
+    database: options.databaseId,
+    permits: Effect.unsafeMakeSemaphore(options.concurrentMoves)
+  })
+  yield* subqueries.restore([...shapes.all()].filter(({ hasSubqueries }) => hasSubqueries), collector.lastSeen())
+  for (const entry of [...shapes.all()]) {
+    if (entry.definition.internal && !subqueries.isUsed(entry)) unsafeRotate(entry, "no shape depends on it")
+  }
 
   // --- Stream: built last, stops first ---
   const purge = (reason: string) => {
@@ -422,7 +482,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   if (maxShapes !== undefined) {
     const evict = Effect.sync(() => {
       if (status !== "active") return
-      for (const entry of leastRecentlyRead(shapes.all(), shapes.size() - maxShapes)) {
+      const asked = [...shapes.all()].filter(({ definition }) => !definition.internal)
+      for (const entry of leastRecentlyRead(asked, asked.length - maxShapes)) {
         unsafeRotate(entry, `there are more than ${maxShapes} shapes, and this one has not been read for longest`)
       }
     })
@@ -446,12 +507,18 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     return Effect.flatMap(Random.nextIntBetween(0, 2 ** 31), (mark) => Subset.query(entry, request, mark, subsets))
   }
 
+  /** The shape of a handle that somebody may ask for. */
+  const unsafeFind = (handle: string): ShapeEntry | undefined => {
+    const entry = shapes.byHandle(handle)
+    return entry?.definition.internal ? undefined : entry
+  }
+
   const withEntry = <A, E, R>(
     handle: string,
     use: (entry: ShapeEntry) => Effect.Effect<A, E, R>
   ): Effect.Effect<A, E | ShapeGone, R> =>
     Effect.suspend((): Effect.Effect<A, E | ShapeGone, R> => {
-      const entry = shapes.byHandle(handle)
+      const entry = unsafeFind(handle)
       return entry ? use(entry) : Effect.fail(new ShapeGone({ handle }))
     })
 
@@ -470,7 +537,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     find: (request) =>
       Effect.map(define(request), ({ definition }) => Option.fromNullable(shapes.byIdentity(identity(definition)))),
     subset: (handle, request) => withEntry(handle, (entry) => subset(entry, request)),
-    exists: (handle) => shapes.byHandle(handle) !== undefined,
+    exists: (handle) => unsafeFind(handle) !== undefined,
     unsafePeek: (request, after) => {
       const entry = requests.get(request)
       if (status !== "active" || !entry || entry.removed || entry.stale || removing > 0) return undefined
@@ -511,6 +578,25 @@ const descriptionOf = ({ definition, handle }: ShapeEntry): ShapeDescription => 
   columns: definition.columns.map(({ name }) => name),
   where: definition.where && { sql: definition.where.sql, ...describeClause(definition.where.expression) }
 })
+
+/** The shape whose rows a subquery is about. */
+const innerShape = (subquery: Subquery): ShapeDefinition => {
+  const { columns, hasPrimaryKey, keyColumns, schema, table, tableOid, where } = subquery
+  return {
+    tableOid,
+    schema,
+    table,
+    keyColumns,
+    hasPrimaryKey,
+    columns,
+    explicitColumns: true,
+    where,
+    replica: "full",
+    log: "full",
+    ...(where && hasMember(where.expression) && { tags: "none" }),
+    internal: true
+  }
+}
 
 const schemaOf = (definition: ShapeDefinition, table: TableInfo): string =>
   ElectricSchema.json(table.columns.filter((column) => definition.columns.some(({ name }) => name === column.name)))

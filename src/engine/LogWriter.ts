@@ -31,11 +31,16 @@ interface Item {
   readonly encoded: EncodedItem
   readonly tx: Lsn
   readonly op: number
+  /** It stands for a change of the transaction, rather than for what the transaction has led to. */
+  readonly isChange: boolean
+  /** The transaction ends with it. */
   last: boolean
+  /** It says that it is the transaction's last change. */
+  marked: boolean
 }
 
 const itemBytes = (item: Item): number =>
-  item.encoded.end - item.encoded.start + (item.last ? SUFFIX_LAST.length : SUFFIX.length)
+  item.encoded.end - item.encoded.start + (item.marked ? SUFFIX_LAST.length : SUFFIX.length)
 
 const toBlock = (items: ReadonlyArray<Item>, from: number, to: number, closesChunk: boolean): TailBlock => {
   const n = to - from
@@ -49,7 +54,7 @@ const toBlock = (items: ReadonlyArray<Item>, from: number, to: number, closesChu
   for (let i = 0; i < n; i++) {
     const item = items[from + i]!
     at += item.encoded.bytes.copy(body, at, item.encoded.start, item.encoded.end)
-    const suffix = item.last ? SUFFIX_LAST : SUFFIX
+    const suffix = item.marked ? SUFFIX_LAST : SUFFIX
     body.set(suffix, at)
     at += suffix.length
     tx[i] = item.tx
@@ -116,14 +121,21 @@ export class LogWriter {
 
   write(change: EncodedChange, lsn: Lsn): void {
     for (let i = 0; i < change.items.length; i++) {
-      this.put({ encoded: change.items[i]!, tx: lsn, op: change.op + i, last: false })
+      this.put({ encoded: change.items[i]!, tx: lsn, op: change.op + i, isChange: true, last: false, marked: false })
     }
+  }
+
+  /** Writes what follows the transaction's changes: events, and rows that move because of them. */
+  writeFurther(encoded: EncodedItem, lsn: Lsn, op: number): void {
+    if (this.held?.isChange) this.held.marked = true
+    this.put({ encoded, tx: lsn, op, isChange: false, last: false, marked: false })
   }
 
   /** Makes the transaction's entries visible. False when it had none. */
   commit(): boolean {
     if (this.held) {
       this.held.last = true
+      this.held.marked ||= this.held.isChange
       this.place(this.held)
       this.held = undefined
     }

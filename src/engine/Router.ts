@@ -49,13 +49,15 @@ const knowsColumns = ({ where }: ShapeDefinition, { relation }: RowMessage): boo
 /** The shapes of one table. */
 class TableRoutes {
   readonly unconditional = new Set<ShapeEntry>()
+  /** Those with subqueries: what a change means for them is not known before its transaction ends (`Subqueries`). */
+  readonly deferred = new Set<ShapeEntry>()
   readonly index = new TableIndex()
   private readonly before = new Row(this.index.slots)
   private readonly after = new Row(this.index.slots)
   private search = 0
 
   get isEmpty(): boolean {
-    return this.unconditional.size === 0 && this.index.isEmpty
+    return this.unconditional.size === 0 && this.deferred.size === 0 && this.index.isEmpty
   }
 
   /** A change with whole rows. */
@@ -136,6 +138,8 @@ export interface Router {
   readonly remove: (entry: ShapeEntry) => void
   /** Says which partitioned tables are above a table. */
   readonly setAncestors: (oid: number, ancestors: ReadonlyArray<number>) => void
+  /** A table and those above it. */
+  readonly tablesOf: (oid: number) => ReadonlyArray<number>
   /** The shapes that follow this table, their own or as a partition of theirs. */
   readonly shapesOf: (oid: number) => ReadonlyArray<ShapeEntry>
   /** Tells the listener of each shape that the change concerns, once. */
@@ -155,27 +159,33 @@ export const make = (): Router => {
   }
 
   return {
+    tablesOf: (oid) => {
+      const above = ancestors.get(oid)
+      return above && above.length > 0 ? [oid, ...above] : [oid]
+    },
     add: (entry) => {
       const { tableOid, where } = entry.definition
       let routes = tables.get(tableOid)
       if (!routes) tables.set(tableOid, routes = new TableRoutes())
-      if (where) routes.index.add(entry)
+      if (entry.hasSubqueries) routes.deferred.add(entry)
+      else if (where) routes.index.add(entry)
       else routes.unconditional.add(entry)
     },
     remove: (entry) => {
-      const { tableOid, where } = entry.definition
+      const { tableOid } = entry.definition
       const routes = tables.get(tableOid)
       if (!routes) return
-      if (where) routes.index.remove(entry)
-      else routes.unconditional.delete(entry)
+      const isIndexed = !routes.deferred.delete(entry) && !routes.unconditional.delete(entry)
+      if (isIndexed) routes.index.remove(entry)
       if (routes.isEmpty) tables.delete(tableOid)
     },
     setAncestors: (oid, above) => {
       ancestors.set(oid, above)
     },
     shapesOf: (oid) =>
-      routesOf(oid).flatMap(({ index, unconditional }) => [
+      routesOf(oid).flatMap(({ deferred, index, unconditional }) => [
         ...unconditional,
+        ...deferred,
         ...Array.from(index.all(), ({ entry }) => entry)
       ]),
     route: (message, listener) => {

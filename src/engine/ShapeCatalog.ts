@@ -12,6 +12,7 @@ import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
 import * as Projection from "../domain/Projection.ts"
 import { identity, type ShapeDefinition } from "../domain/ShapeDefinition.ts"
 import type { ShapeHead, ShapeId, ShapeRecord } from "../storage/ShapeStorage.ts"
+import { hasMember } from "../where/Plan.ts"
 import type { RecentBlocks } from "./RecentBlocks.ts"
 
 interface Waiter {
@@ -37,6 +38,8 @@ export class ShapeEntry {
   readonly id: ShapeId
   readonly handle: string
   readonly projection: Projection.Projection
+  /** Its clause has subqueries: it takes a transaction as a whole, after those that it depends on. */
+  readonly hasSubqueries: boolean
   private described: ShapeDefinition
   private schemaText = ""
   /** What is in the store. */
@@ -61,11 +64,13 @@ export class ShapeEntry {
   pendingChunkEnds: Array<LogOffset.LogOffset> = []
   private waiters: Set<Waiter> | undefined
   private progress: Effect.Latch | undefined
+  private removals: Set<() => void> | undefined
 
   constructor(record: ShapeRecord, head: ShapeHead | undefined, projection: Projection.Projection, schema: string) {
     this.id = record.id
     this.handle = record.handle
     this.described = record.definition
+    this.hasSubqueries = record.definition.where !== undefined && hasMember(record.definition.where.expression)
     this.projection = projection
     this.schema = schema
     this.head = head ?? { end: LogOffset.snapshotEnd, chunkBytes: 0 }
@@ -145,6 +150,16 @@ export class ShapeEntry {
     return this.waiters?.size ?? 0
   }
 
+  /**
+   * Calls the listener in the turn in which the shape is removed: at once if it was. Returns what takes the listener
+   * back.
+   */
+  onRemoved(listener: () => void): () => void {
+    if (this.removed) listener()
+    else (this.removals ??= new Set()).add(listener)
+    return () => this.removals?.delete(listener)
+  }
+
   /** Marks the shape removed and tells everybody who waits for it. */
   markRemoved(): void {
     this.removed = true
@@ -153,6 +168,9 @@ export class ShapeEntry {
     this.waiters = undefined
     for (const waiter of waiters) waiter.resume(gone)
     this.progress?.unsafeOpen()
+    const removals = [...this.removals ?? []]
+    this.removals = undefined
+    for (const listener of removals) listener()
   }
 }
 

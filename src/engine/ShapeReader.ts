@@ -35,7 +35,8 @@ export interface ReaderContext {
    */
   readonly unsafeConsumer?: (entry: ShapeEntry) => Consumer | undefined | "ending"
   readonly storage: ShapeStorage["Type"]
-  readonly lastSeen: () => Lsn.Lsn
+  /** LSN up to which the shape's log misses nothing. */
+  readonly lastSeen: (entry: ShapeEntry) => Lsn.Lsn
 }
 
 export interface ShapeReader {
@@ -236,7 +237,7 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
   const readLive = (entry: ShapeEntry, after: LogOffset.LogOffset): Effect.Effect<LogSlice, ReadError> =>
     Effect.gen(function*() {
       // Sampled first: what every shape has seen by now is in the log's end (H79).
-      const seen = lastSeen()
+      const seen = lastSeen(entry)
       const tail = Option.getOrUndefined(yield* tailOf(entry))
       const logEnd = tail ? tail.end : entry.head.end
       const to = yield* chunkEnd(entry, after, logEnd)
@@ -258,7 +259,7 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
     if (consumer && !tail) return undefined
     const logEnd = tail ? tail.end : entry.head.end
     const to = openChunkEnd(entry, after, logEnd)
-    return to && liveSlice(entry, after, to, logEnd, lastSeen(), tail)
+    return to && liveSlice(entry, after, to, logEnd, lastSeen(entry), tail)
   }
 
   // --- Snapshot ---
@@ -330,7 +331,7 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
   const chunkSlice = (entry: ShapeEntry, chunk: number): LogSlice => ({
     end: LogOffset.snapshotChunk(chunk),
     upToDate: false,
-    lastSeenLsn: lastSeen(),
+    lastSeenLsn: lastSeen(entry),
     body: snapshotBody(entry, chunk)
   })
 

@@ -8,10 +8,12 @@
  */
 import { Effect, Option, type Scope } from "effect"
 import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
+import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
 import type { TableInfo } from "../domain/Relation.ts"
+import type { CopyRows } from "../domain/SnapshotEncoder.ts"
 import * as SnapshotEncoder from "../domain/SnapshotEncoder.ts"
 import type { Publication } from "../source/Publication.ts"
-import type { SnapshotQuery, SnapshotRows } from "../source/SnapshotQuery.ts"
+import type { SnapshotQuery } from "../source/SnapshotQuery.ts"
 import { BLOCK_BYTES, type ShapeRecord, type StoreOp } from "../storage/ShapeStorage.ts"
 import type { Collector, Mark } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
@@ -22,6 +24,7 @@ import * as MemoryBudget from "./MemoryBudget.ts"
 import { RecentBlocks } from "./RecentBlocks.ts"
 import type { Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
+import type { Subqueries } from "./Subqueries.ts"
 
 export interface SnapshotterContext {
   readonly publication: Publication["Type"]
@@ -31,6 +34,7 @@ export interface SnapshotterContext {
   readonly collector: Collector
   readonly committer: Committer
   readonly chunkBytes: number
+  readonly subqueries: () => Subqueries
   /** Bounds how many snapshots are taken at a time: no more than there are connections for them. */
   readonly permits: Effect.Semaphore
 }
@@ -58,8 +62,20 @@ const recordOf = (entry: ShapeEntry, snapshot: ShapeRecord["snapshot"]): ShapeRe
   snapshot
 })
 
+/** What a snapshot consists of. */
+interface Source {
+  readonly marks: SnapshotMarks
+  /** The next rows: their size in bytes, roughly, and what writes them; `None` after the last. */
+  readonly pull: Effect.Effect<
+    Option.Option<{ readonly bytes: number; readonly write: (encoder: SnapshotEncoder.SnapshotEncoder) => void }>,
+    SnapshotFailed
+  >
+  /** Completes when the log goes on from the snapshot: only then is the shape kept. */
+  readonly joined: Effect.Effect<void>
+}
+
 /** Stores the snapshot's rows block by block, and wakes readers as they become readable. */
-const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows, context: SnapshotterContext) {
+const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: Source, context: SnapshotterContext) {
   const { committer } = context
   const encoder = SnapshotEncoder.make(entry.projection, { blockBytes: BLOCK_BYTES, chunkBytes: context.chunkBytes })
   const window = MemoryBudget.make(WINDOW_BYTES)
@@ -100,8 +116,8 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     // What comes after the removal would stay in the store for ever.
     if (entry.removed) return
     if (Option.isNone(pulled)) break
-    encoder.push(pulled.value)
-    pending += pulled.value.bytes.length
+    pulled.value.write(encoder)
+    pending += pulled.value.bytes
     const now = clock.unsafeCurrentTimeMillis()
     const isDue = now - flushedAt >= FLUSH_MILLIS
     if (!isDue && pending < SAVE_BYTES) continue
@@ -114,6 +130,8 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: SnapshotRows,
     yield* window.awaitRoom
     if (entry.removed) return
   }
+  yield* rows.joined
+  if (entry.removed) return
   encoder.finish(rows.marks)
   yield* Effect.async<void>((resume) => {
     save(() => [{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks: sizes }) }], () => {
@@ -149,9 +167,35 @@ const attempt = Effect.fnUntraced(function*(
   yield* Effect.async<void>((resume) =>
     consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => resume(Effect.void))
   )
-  yield* store(entry, rows, context)
+  yield* store(entry, { marks: rows.marks, pull: Effect.map(rows.pull, Option.map(sourceOf)), joined: Effect.void }, context)
   return true
 })
+
+const sourceOf = (rows: CopyRows) => ({
+  bytes: rows.bytes.length,
+  write: (encoder: SnapshotEncoder.SnapshotEncoder) => encoder.push(rows)
+})
+
+/** Takes the snapshot of a shape with subqueries. */
+const takeNode = Effect.fnUntraced(function*(entry: ShapeEntry, context: SnapshotterContext) {
+  const { committer, consumers, router } = context
+  committer.unsafeEnqueue([{ _tag: "PutShape", record: recordOf(entry, undefined) }])
+  router.add(entry)
+  const rows = yield* context.subqueries().create(entry, entry.definition.log === "full")
+  const consumer = yield* consumers.get(entry)
+  if (!consumer || entry.removed) return
+  yield* Effect.async<void>((resume) =>
+    consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => resume(Effect.void))
+  )
+  const pull = Effect.map(
+    rows.pull,
+    Option.map((items) => ({
+      bytes: items.reduce((sum, item) => sum + item.length, 0),
+      write: (encoder: SnapshotEncoder.SnapshotEncoder) => items.forEach(encoder.pushItem)
+    }))
+  )
+  yield* store(entry, { marks: rows.marks, pull, joined: rows.joined }, context)
+}, Effect.scoped)
 
 const register = Effect.fnUntraced(
   function*(entry: ShapeEntry, { collector, committer, consumers, router }: SnapshotterContext) {
@@ -184,5 +228,7 @@ export const take = (
 ): Effect.Effect<void, SnapshotFailed> =>
   Effect.andThen(
     Effect.mapError(context.publication.ensure(table), toFailure),
-    FairPermits.withPermit(context.permits)(registerAndTake(entry, context))
+    entry.hasSubqueries
+      ? takeNode(entry, context)
+      : FairPermits.withPermit(context.permits)(registerAndTake(entry, context))
   )

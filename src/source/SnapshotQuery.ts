@@ -24,8 +24,10 @@ export interface SnapshotSelect {
   readonly schema: string
   readonly table: string
   readonly columns: ReadonlyArray<string>
-  /** SQL that was printed from a parsed clause, never the user's text; `undefined` selects all rows. */
-  readonly where: string | undefined
+  /** SQL of further fields, after the columns; printed as `where` is. */
+  readonly fields?: ReadonlyArray<string> | undefined
+  /** SQL that was printed from a parsed clause, never the user's text; `undefined` selects all rows. A function is called with the first pull. */
+  readonly where: string | undefined | (() => string | undefined)
   /** As `where`; rows come in any order when there is none. */
   readonly orderBy?: string | undefined
   readonly limit?: number | undefined
@@ -268,11 +270,13 @@ const begin = (select: SnapshotSelect): string =>
  */
 const copy = (select: SnapshotSelect, partitioned: boolean): string => {
   const { limit, offset, orderBy } = select
-  const where = select.where === undefined ? "" : ` WHERE ${select.where}`
+  const condition = typeof select.where === "function" ? select.where() : select.where
+  const where = condition === undefined ? "" : ` WHERE ${condition}`
   const order = orderBy === undefined ? "" : ` ORDER BY ${orderBy}`
   const range = `${limit === undefined ? "" : ` LIMIT ${limit}`}${offset === undefined ? "" : ` OFFSET ${offset}`}`
   const from = `${partitioned ? "" : "ONLY "}${tableName(select)}`
-  return `COPY (SELECT ${select.columns.map(quote).join(", ")} FROM ${from}${where}${order}${range}) TO STDOUT`
+  const fields = [...select.columns.map(quote), ...select.fields ?? []]
+  return `COPY (SELECT ${fields.join(", ")} FROM ${from}${where}${order}${range}) TO STDOUT`
 }
 
 const open = Effect.fnUntraced(function*(pool: pg.Pool, select: SnapshotSelect) {
@@ -299,7 +303,7 @@ const open = Effect.fnUntraced(function*(pool: pg.Pool, select: SnapshotSelect) 
     return { marks, pull: Effect.succeedNone } satisfies SnapshotRows
   }
 
-  let next: Effect.Effect<Option.Option<CopyRows>, SnapshotFailed> = lease.copy(copy(select, relkind === "p")).pipe(
+  let next: Effect.Effect<Option.Option<CopyRows>, SnapshotFailed> = Effect.suspend(() => lease.copy(copy(select, relkind === "p"))).pipe(
     Effect.flatMap((wire) => {
       // The connection goes back with the last row, not with the scope: what follows may take its time.
       next = Effect.tap(lease.pull(wire), (rows) => Option.isNone(rows) ? lease.close : Effect.void)

@@ -18,6 +18,17 @@ const transactions = (from: number, to: number): ReadonlyArray<WalMessage> =>
     ]
   }).flat()
 
+const noSubqueries = {
+  follows: () => false,
+  isEmpty: () => true,
+  process: Effect.void,
+  unsafeAbort: () => {},
+  unsafeCommit: () => {},
+  unsafeReach: () => {},
+  unsafeTake: () => {},
+  unsafeTruncate: () => {}
+}
+
 const marks = (xmax: bigint, ...xip: ReadonlyArray<bigint>) => ({ xmin: 1n, xmax, xip, lsn: 0n })
 
 describe("transactions that have gone by", () => {
@@ -30,7 +41,8 @@ describe("transactions that have gone by", () => {
         committer,
         budget,
         onRelation: () => Effect.void,
-        decide: () => Effect.void
+        decide: () => Effect.void,
+        subqueries: () => noSubqueries
       })
       assert.isFalse(collector.missing(marks(10n, 5n), collector.mark()), "nothing has gone by")
 

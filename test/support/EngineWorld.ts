@@ -382,7 +382,7 @@ export class Source {
       yield* this.beforeMarks.pass
       if (this.failSnapshot) return yield* this.failSnapshot
       const marks = this.marks()
-      const matches = rowTest(select.where)
+      const matches = rowTest(typeof select.where === "function" ? select.where() : select.where)
       const rows = select.rows ? [...this.rows.get(select.table)!.values()].filter(matches) : []
       let at = 0
       return {

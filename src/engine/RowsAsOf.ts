@@ -1,0 +1,283 @@
+/**
+ * The rows of a node's table as of a position of the stream that has gone by (see SUBQUERIES.md): a query of Postgres,
+ * and for every row that has changed since the position what its first change found.
+ */
+import { Effect, ExecutionStrategy, Exit, Option, Scope } from "effect"
+import { fieldsOf } from "../domain/CopyText.ts"
+import type { SnapshotFailed } from "../domain/Errors.ts"
+import { quote, quoteLiteral } from "../domain/Identifier.ts"
+import type { Lsn } from "../domain/Lsn.ts"
+import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
+import type { Texts } from "../domain/RowItem.ts"
+import type { RowMessage } from "../domain/WalMessage.ts"
+import type { SnapshotQuery, SnapshotRows, SnapshotSelect } from "../source/SnapshotQuery.ts"
+import type { Leaf } from "../where/Plan.ts"
+import type { Collector } from "./Collector.ts"
+import type { Journal } from "./Journal.ts"
+import { type Facts, type Question, textOf, type Verdicts } from "./NodeRows.ts"
+import { keyText, type Node } from "./SubqueryNode.ts"
+import type { Moved } from "./Tags.ts"
+import { valueKey } from "./ValueSet.ts"
+
+/** A row as of the position, and what it was to the shape just before and is then. */
+export interface RowAsOf {
+  /** In the order of the shape's columns. */
+  readonly texts: Texts
+  readonly before: Facts
+  readonly after: Facts
+}
+
+export interface RowsAsOf {
+  /** A snapshot that sees just the transactions up to the position. */
+  readonly marks: SnapshotMarks
+  /** The next rows; `None` after the last. */
+  readonly pull: Effect.Effect<Option.Option<ReadonlyArray<RowAsOf>>, SnapshotFailed>
+}
+
+export interface RowsAsOfContext {
+  readonly snapshots: SnapshotQuery["Type"]
+  readonly collector: () => Collector
+  /** Has Postgres decide; fails never. */
+  readonly ask: (questions: ReadonlyArray<Question>) => Effect.Effect<void>
+  readonly journal: Journal
+  readonly verdicts: Verdicts
+  /** Completes when everything of the stream before a position is in the journal, and in the node's sets. */
+  readonly awaitReached: (node: Node, lsn: Lsn) => Effect.Effect<void>
+}
+
+export interface RowsAsOfRequest {
+  readonly node: Node
+  /** Commit LSN of the transaction. */
+  readonly at: Lsn
+  /** Its own changes have been dealt with: rows that it changed are left out. */
+  readonly withoutOwn: boolean
+  /** False: no rows, the marks alone. */
+  readonly rows: boolean
+  /** The condition, asked for when everything up to the query's snapshot is known. */
+  readonly where: () => string
+}
+
+/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again after this time. */
+const RETAKE = "10 millis"
+
+// --- Conditions ---
+
+type MemberLeaf = Extract<Leaf, { readonly _tag: "Member" }>
+
+const columnName = (node: Node, name: string): string => {
+  const { schema, table } = node.entry.definition
+  return `${quote(schema)}.${quote(table)}.${quote(name)}`
+}
+
+const arrayElement = (text: string): string => `"${text.replace(/["\\]/g, "\\$&")}"`
+
+/** The link of a leaf is one of these values. */
+const linkIsAmong = (node: Node, { member }: MemberLeaf, values: ReadonlyArray<Texts>): string => {
+  const links = member.links.map(({ name }) => columnName(node, name))
+  const whole = values.filter((texts) => !texts.includes(null))
+  const conditions: Array<string> = []
+  if (whole.length > 0) {
+    const arrays = member.subquery.targets.map(({ type }, i) => {
+      const list = `{${whole.map((texts) => arrayElement(texts[i]!)).join()}}`
+      return `${quoteLiteral(list)}::${quote(type.schema)}.${quote(type.name)}[]`
+    })
+    conditions.push(
+      links.length === 1
+        ? `${links[0]} OPERATOR(pg_catalog.=) ANY (${arrays[0]})`
+        : `ROW(${links.join(", ")}) OPERATOR(pg_catalog.=) ANY (SELECT * FROM pg_catalog.unnest(${arrays.join(", ")}))`
+    )
+  }
+  if (whole.length < values.length) conditions.push(`(${links.map((link) => `${link} IS NULL`).join(" OR ")})`)
+  return `(${conditions.join(" OR ")})`
+}
+
+/** Rows that the move of these values may concern: no others, and all of them. */
+export const movedCondition = (node: Node, moved: ReadonlyArray<Moved>): string => {
+  const { disjuncts, leaves } = node.plan
+  const byLeaf = new Map<number, Array<Texts>>()
+  for (const { leaf, texts } of moved) {
+    const values = byLeaf.get(leaf)
+    if (values) values.push(texts)
+    else byLeaf.set(leaf, [texts])
+  }
+  const conditions = disjuncts.flatMap((disjunct) => {
+    const concerned = disjunct.filter((leaf) => byLeaf.has(leaf))
+    if (concerned.length === 0) return []
+    const links = concerned.map((leaf) => linkIsAmong(node, leaves[leaf] as MemberLeaf, byLeaf.get(leaf)!))
+    const plain = disjunct.flatMap((leaf) => {
+      const each = leaves[leaf]!
+      return each._tag === "Plain" ? [`(${each.sql})`] : []
+    })
+    return [`(${[...plain, `(${links.join(" OR ")})`].join(" AND ")})`]
+  })
+  return conditions.length === 0 ? "false" : conditions.join(" OR ")
+}
+
+/** All rows that may be in the shape as of a position: by the clause, or by what its sets have seen since. */
+export const snapshotCondition = (node: Node, at: Lsn): string => {
+  const { where } = node.entry.definition
+  const drifted = node.plan.leaves.flatMap((leaf) => {
+    if (leaf._tag !== "Member") return []
+    const { set } = node.dependencies[leaf.dependency]!.materializer
+    const moved = set.transitionsBetween(at, (1n << 64n) - 1n)
+    if (moved.length === 0) return []
+    // A NOT IN may have been unknown for every row, or hold for rows without link.
+    return [leaf.negated ? "true" : linkIsAmong(node, leaf, moved.map(({ texts }) => texts))]
+  })
+  return [`(${where!.sql})`, ...drifted].join(" OR ")
+}
+
+// --- Rows ---
+
+/** Where things are in the fields of the query. */
+const layoutOf = (node: Node) => {
+  const { definition } = node.entry
+  const columns = definition.columns.map(({ name }) => name)
+  const fields: Array<string> = []
+  const places = new Map<string, number>(columns.map((name, i) => [name, i]))
+  const placeOf = (name: string): number => {
+    let place = places.get(name)
+    if (place === undefined) {
+      place = columns.length + fields.length
+      places.set(name, place)
+      fields.push(columnName(node, name))
+    }
+    return place
+  }
+  const leaves = node.plan.leaves.map((leaf) => {
+    if (leaf._tag === "Member") {
+      const links = leaf.member.links
+      return { links: links.map(({ name }) => placeOf(name)), types: links.map(({ type }) => type), test: -1 }
+    }
+    return { links: [], types: [], test: columns.length + fields.push(`(${leaf.sql}) IS TRUE`) - 1 }
+  })
+  const keys = definition.keyColumns.map((name) => columns.indexOf(name))
+  return { columns, fields, leaves, keys }
+}
+
+/**
+ * What has become of rows since: for each key that a transaction after the position has changed, its first change, or
+ * `undefined` if the row was not there before.
+ */
+const firstChanges = (node: Node, at: Lsn, withoutOwn: boolean, journal: Journal) => {
+  const first = new Map<string, RowMessage | undefined>()
+  for (const { changes, transaction } of journal.from(at)) {
+    const isOwn = transaction.lsn === at
+    if (isOwn && !withoutOwn) continue
+    for (const { message } of changes.get(node.table.oid) ?? []) {
+      const before = node.keyOfChange(message, "before")
+      const after = node.keyOfChange(message, "after")
+      if (before !== undefined && !first.has(before)) first.set(before, isOwn ? undefined : message)
+      if (after !== undefined && !first.has(after)) first.set(after, undefined)
+    }
+  }
+  return first
+}
+
+/** A snapshot that sees all of a snapshot's transactions but these. */
+const without = (marks: SnapshotMarks, xids: ReadonlyArray<number>): SnapshotMarks => {
+  const low = Number(marks.xmax & 0xffffffffn)
+  const added = xids.flatMap((xid) => {
+    const distance = (xid - low) | 0
+    const whole = marks.xmax + BigInt(distance)
+    return distance < 0 && !marks.xip.includes(whole) ? [whole] : []
+  })
+  if (added.length === 0) return marks
+  const xip = [...new Set([...marks.xip, ...added])].sort((a, b) => a < b ? -1 : 1)
+  return { ...marks, xip, xmin: xip[0]! < marks.xmin ? xip[0]! : marks.xmin }
+}
+
+/** The old images that rows are given for as of the position, with what only Postgres can tell of them. */
+const oldImages = Effect.fnUntraced(function*(
+  { at, node }: RowsAsOfRequest,
+  messages: ReadonlyArray<RowMessage>,
+  { ask, verdicts }: RowsAsOfContext
+) {
+  const names = node.entry.definition.columns.map(({ name }) => name)
+  const images = () => {
+    const questions: Array<Question> = []
+    const rows = messages.flatMap((message): ReadonlyArray<RowAsOf> => {
+      const before = node.rows.ofChange(message, "before", at - 1n, verdicts, (question) => questions.push(question))
+      const after = before && node.rows.ofChange(message, "before", at, verdicts, () => {})
+      return after ? [{ texts: names.map((name) => textOf(message, "before", name)), before, after }] : []
+    })
+    return { rows, questions }
+  }
+  const { questions, rows } = images()
+  if (questions.length === 0) return rows
+  yield* ask(questions)
+  return images().rows
+})
+
+/** Opens a snapshot that sees everything that has gone by. */
+const openSnapshot = Effect.fnUntraced(function*(
+  select: SnapshotSelect,
+  { collector, snapshots }: RowsAsOfContext
+): Effect.fn.Return<SnapshotRows, SnapshotFailed, Scope.Scope> {
+  const since = collector().mark()
+  const scope = yield* Effect.scope
+  while (true) {
+    const attempt = yield* Scope.fork(scope, ExecutionStrategy.sequential)
+    const rows = yield* Scope.extend(snapshots.open(select), attempt)
+    if (!collector().missing(rows.marks, since)) return rows
+    yield* Scope.close(attempt, Exit.void)
+    yield* Effect.sleep(RETAKE)
+  }
+})
+
+export const open = Effect.fnUntraced(function*(
+  request: RowsAsOfRequest,
+  context: RowsAsOfContext
+): Effect.fn.Return<RowsAsOf, SnapshotFailed, Scope.Scope> {
+  const { at, node, withoutOwn } = request
+  const { definition } = node.entry
+  const layout = layoutOf(node)
+  let condition: string | undefined
+  const rows = yield* openSnapshot({
+    schema: definition.schema,
+    table: definition.table,
+    columns: layout.columns,
+    fields: layout.fields,
+    where: () => condition,
+    rows: request.rows
+  }, context)
+  yield* context.awaitReached(node, rows.marks.lsn)
+  const first = firstChanges(node, at, withoutOwn, context.journal)
+  const marks = without(rows.marks, context.journal.from(at + 1n).map(({ transaction }) => transaction.xid))
+  condition = request.where()
+  const messages = [...first.values()].filter((message) => message !== undefined)
+
+  const rowOf = (fields: Texts): RowAsOf => {
+    const keys = layout.leaves.map(({ links, types }) =>
+      links.length === 0 ? "" : valueKey(types, links.map((place) => fields[place]!))
+    )
+    const plain = layout.leaves.map(({ test }) => test >= 0 && fields[test] === "t")
+    return {
+      texts: fields.slice(0, layout.columns.length),
+      before: node.rows.ofKeys(keys, plain, at - 1n),
+      after: node.rows.ofKeys(keys, plain, at)
+    }
+  }
+  let isDone = !request.rows
+  const pull: RowsAsOf["pull"] = Effect.suspend(() => {
+    if (isDone) return Effect.succeedNone
+    return Effect.flatMap(
+      rows.pull,
+      Option.match({
+        onNone: () => {
+          isDone = true
+          return Effect.asSome(oldImages(request, messages, context))
+        },
+        onSome: (copied) => {
+          const found: Array<RowAsOf> = []
+          for (let i = 0; i < copied.count; i++) {
+            const fields = fieldsOf(copied, i)
+            if (!first.has(keyText(layout.keys.map((place) => fields[place]!)))) found.push(rowOf(fields))
+          }
+          return Effect.succeedSome(found)
+        }
+      })
+    )
+  })
+  return { marks, pull }
+})

@@ -1,0 +1,779 @@
+/**
+ * Keeps the shapes whose clauses have subqueries: takes each transaction through them, inner shapes before outer ones
+ * (I7), and fetches the rows that move because a set has changed. See SUBQUERIES.md for why the result is exact.
+ */
+import { Deferred, Effect, ExecutionStrategy, Exit, FiberId, FiberSet, Option, Schedule, Scope } from "effect"
+import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
+import type { Subquery } from "../domain/Expression.ts"
+import type { EncodedItem } from "../domain/ItemEncoder.ts"
+import type { Lsn } from "../domain/Lsn.ts"
+import { type SnapshotMarks, sees } from "../domain/PgSnapshot.ts"
+import * as RowItem from "../domain/RowItem.ts"
+import type { RowEvaluation } from "../source/RowEvaluation.ts"
+import type { SnapshotQuery } from "../source/SnapshotQuery.ts"
+import { planOf, subqueryIdentity } from "../where/Plan.ts"
+import type { Action, EncodedChange, RowChange, Transaction } from "./Changes.ts"
+import type { Collector } from "./Collector.ts"
+import type { Committer } from "./Committer.ts"
+import type { Fragment } from "./Consumer.ts"
+import type { Consumers } from "./Consumers.ts"
+import * as FairPermits from "./FairPermits.ts"
+import { Journal, type Step } from "./Journal.ts"
+import type { Materializer } from "./Materializer.ts"
+import type { MemoryBudget } from "./MemoryBudget.ts"
+import { askPostgres, type Facts, LeafFailed, oldOf, type Question, textOf, type Verdicts } from "./NodeRows.ts"
+import { actionOf } from "./Router.ts"
+import * as RowsAsOf from "./RowsAsOf.ts"
+import type { ShapeEntry } from "./ShapeCatalog.ts"
+import { type Dependency, Node, TableNodes } from "./SubqueryNode.ts"
+import type { Moved } from "./Tags.ts"
+
+export interface SubqueriesContext {
+  readonly consumers: Consumers
+  readonly committer: Committer
+  readonly budget: MemoryBudget
+  readonly collector: () => Collector
+  readonly snapshots: SnapshotQuery["Type"]
+  readonly evaluation: RowEvaluation["Type"]
+  /** The inner shape of a subquery: the one that there is, or a new one. */
+  readonly inner: (subquery: Subquery) => Effect.Effect<ShapeEntry, SnapshotFailed>
+  /** The same, if it was kept. */
+  readonly unsafeKept: (subquery: Subquery) => ShapeEntry | undefined
+  /** Follows an inner shape; entries of its log after `from` are given out when their transactions come again. */
+  readonly materialize: (
+    entry: ShapeEntry,
+    subquery: Subquery,
+    from: Lsn
+  ) => Effect.Effect<Materializer, SnapshotFailed, Scope.Scope>
+  /** Removes a shape that can't be continued, or is not needed any more. */
+  readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
+  /** Salts tags, with the shape's handle. */
+  readonly database: string
+  /** How many queries for rows that move run at a time. */
+  readonly permits: Effect.Semaphore
+}
+
+/** A node's snapshot: rows as items, and what goes with them. */
+export interface NodeSnapshot {
+  readonly marks: SnapshotMarks
+  /** The next rows' items, each with the comma before it; `None` after the last. */
+  readonly pull: Effect.Effect<Option.Option<ReadonlyArray<Buffer>>, SnapshotFailed>
+  /** Completes when the log has everything that the stream brought since: only then may the shape be kept. */
+  readonly joined: Effect.Effect<void>
+}
+
+export interface Subqueries {
+  /** Whether changes of one of these tables have to be told. */
+  readonly follows: (tables: ReadonlyArray<number>) => boolean
+  /** A change, of these tables; of a transaction that has not been seen before. */
+  readonly unsafeTake: (tables: ReadonlyArray<number>, change: RowChange) => void
+  readonly unsafeTruncate: (tables: ReadonlyArray<number>) => void
+  /** The transaction ends; `op` is the number of the first operation behind its changes. */
+  readonly unsafeCommit: (transaction: Transaction, op: number) => void
+  /** Drops the arriving transaction. */
+  readonly unsafeAbort: () => void
+  readonly isEmpty: () => boolean
+  /**
+   * Takes the transactions that have ended through all nodes that are where the stream is. The plain shapes have got
+   * through them already.
+   */
+  readonly process: Effect.Effect<void>
+  /** The stream has been followed, by all, up to here. */
+  readonly unsafeReach: (lsn: Lsn) => void
+  /** Makes a node of a new shape: its snapshot as of now. The scope ends with the snapshot. */
+  readonly create: (entry: ShapeEntry, rows: boolean) => Effect.Effect<NodeSnapshot, SnapshotFailed, Scope.Scope>
+  /** Makes nodes of shapes that were kept, as of the position that the stream will be followed from. */
+  readonly restore: (entries: ReadonlyArray<ShapeEntry>, from: Lsn) => Effect.Effect<void>
+  /** The shape is gone: so are those that depend on it, and what only it depended on. */
+  readonly unsafeRemoved: (entry: ShapeEntry) => void
+  /** Whether a shape depends on this one. */
+  readonly isUsed: (entry: ShapeEntry) => boolean
+  /** LSN up to which the shape's log misses nothing, if that is not as far as the stream. */
+  readonly behind: (entry: ShapeEntry) => Lsn | undefined
+}
+
+/** A dependency that is being made or in use. */
+interface Use {
+  readonly ready: Deferred.Deferred<Dependency, SnapshotFailed>
+  readonly scope: Scope.CloseableScope
+  readonly table: number
+  dependency: Dependency | undefined
+  count: number
+}
+
+/** Rows in one piece of work. */
+const PAGE = 256
+
+/** How often a query for rows that move is tried again while there is no connection for it. */
+const retryRows = Schedule.exponential("100 millis", 2).pipe(
+  Schedule.union(Schedule.spaced("5 seconds")),
+  Schedule.intersect(Schedule.recurs(60))
+)
+const retryAsk = Schedule.exponential("500 millis", 1.5).pipe(Schedule.union(Schedule.spaced("10 seconds")))
+
+const isTransient = ({ reason }: SnapshotFailed): boolean =>
+  reason === "connection" || reason === "pool_timeout" || reason === "lock_timeout" || reason === "query_timeout"
+
+/** What a node makes of a transaction. */
+interface Outcome {
+  readonly fragment: Fragment
+  readonly moved: ReadonlyArray<Moved>
+}
+
+/** How many subqueries stand within each other. */
+const depthOf = ({ where }: Pick<Subquery, "where">): number => {
+  const plan = where && planOf(where.expression)
+  return plan ? 1 + Math.max(...plan.dependencies.map(depthOf)) : 0
+}
+
+export const make = Effect.fnUntraced(function*(
+  context: SubqueriesContext
+): Effect.fn.Return<Subqueries, never, Scope.Scope> {
+  const { committer, consumers, unsafeRotate } = context
+  const run = yield* FiberSet.makeRuntime<never, void, never>()
+  const scope = yield* Effect.scope
+  const uses = new Map<string, Use>()
+  const nodes = new Map<ShapeEntry, Node>()
+  const tables = new Map<number, TableNodes>()
+  /** How many nodes and inner shapes follow each table. */
+  const followed = new Map<number, number>()
+  const journal = new Journal()
+  const verdicts: Verdicts = new WeakMap()
+  let arrived: Array<Step> = []
+  let open: { changes: Map<number, Array<RowChange>>; truncated: Set<number> } | undefined
+  let reached: Lsn = 0n
+  /** The last transaction that all nodes which are where the stream is have got through. */
+  let taken: Lsn = 0n
+  const reachedMore = Effect.unsafeMakeLatch(false)
+  /** Dependencies whose sets a transaction has changed, by its LSN. */
+  const movedAt = new Map<Lsn, Set<Dependency>>()
+
+  const follow = (table: number, by: 1 | -1) => {
+    const count = (followed.get(table) ?? 0) + by
+    if (count > 0) followed.set(table, count)
+    else followed.delete(table)
+  }
+
+  const ask = (questions: ReadonlyArray<Question>): Effect.Effect<void> =>
+    askPostgres(questions, context.evaluation, verdicts).pipe(
+      Effect.tapError((error: DatabaseUnavailable) =>
+        Effect.logWarning("a shape waits for the evaluation of its where clause", error)
+      ),
+      Effect.retry(retryAsk),
+      Effect.orDie
+    )
+
+  // --- Where the stream is ---
+  const unsafeReach = (lsn: Lsn): void => {
+    if (lsn > reached) reached = lsn
+    reachedMore.unsafeOpen()
+    reachedMore.unsafeClose()
+  }
+  const awaitStream = (lsn: Lsn): Effect.Effect<void> =>
+    Effect.suspend(() => reached >= lsn ? Effect.void : Effect.zipRight(reachedMore.await, awaitStream(lsn)))
+
+  /** The nodes that a node depends on are where the stream is. */
+  const awaitDependencies = (node: Node): Effect.Effect<void> =>
+    Effect.suspend(() => {
+      const late = node.dependencies.find((dependency) => dependency.node?.behind !== undefined)
+      return late ? Effect.zipRight(late.node!.progress, awaitDependencies(node)) : Effect.void
+    })
+
+  const rowsContext: RowsAsOf.RowsAsOfContext = {
+    snapshots: context.snapshots,
+    collector: context.collector,
+    ask,
+    journal,
+    verdicts,
+    awaitReached: (_, lsn) => awaitStream(lsn)
+  }
+
+  /** Forgets what nobody will ask for. */
+  const forget = () => {
+    let lowest = reached
+    for (const node of nodes.values()) if (node.behind !== undefined && node.behind < lowest) lowest = node.behind
+    journal.forget(lowest)
+    for (const [lsn, dependencies] of movedAt) {
+      if (lsn > lowest) continue
+      movedAt.delete(lsn)
+      for (const dependency of dependencies) {
+        for (const key of dependency.materializer.set.forget(lowest)) {
+          for (const index of dependency.indexes) index.take(key, dependency)
+        }
+      }
+    }
+  }
+
+  // --- One transaction of one node ---
+
+  /** Whether the node's log has the transaction, or its snapshot does. */
+  const isDone = ({ entry }: Node, { lsn, xid }: Transaction): boolean =>
+    lsn <= entry.end.tx || (entry.filter !== undefined && lsn < entry.filter.lsn && sees(entry.filter, xid))
+
+  const taggedItem = ({ bytes, end, start }: EncodedItem, headers: string): EncodedItem => {
+    const added = Buffer.from(headers)
+    const item = Buffer.allocUnsafe(end - start + added.length)
+    bytes.copy(item, 0, start, end)
+    item.set(added, end - start)
+    return { bytes: item, start: 0, end: item.length }
+  }
+
+  /** A change with what it says of tags. */
+  const tagged = (node: Node, change: RowChange, action: Action, before: Facts, after: Facts): EncodedChange => {
+    const tags = node.tags!
+    const { projection } = node.entry
+    const encoded = change.encode(projection, action)
+    const ofBefore = () => tags.headers(before)
+    const ofAfter = () => tags.headers(after)
+    if (encoded === undefined) {
+      const { lsnText, xid } = change.transaction
+      const texts = node.entry.definition.columns.map(({ name }) => textOf(change.message, "after", name))
+      const headers = `,"lsn":"${lsnText}","op_position":${change.op},"txids":[${xid}]`
+      return {
+        op: change.op,
+        items: [RowItem.encoded(node.items.touch(texts, headers + tags.updateHeaders(before, after)))]
+      }
+    }
+    const [first, second] = encoded.items
+    if (second !== undefined) {
+      return { op: encoded.op, items: [taggedItem(first!, ofBefore()), taggedItem(second, ofAfter())] }
+    }
+    const headers = action === "update"
+      ? tags.updateHeaders(before, after)
+      : action === "insert"
+      ? ofAfter()
+      : ofBefore()
+    return { op: encoded.op, items: [taggedItem(first!, headers)] }
+  }
+
+  /** What the node makes of its table's changes; Postgres's message if its clause can't be evaluated. */
+  const judge = (node: Node, { transaction }: Step, changes: ReadonlyArray<RowChange>) => {
+    const { lsn } = transaction
+    const questions: Array<Question> = []
+    const found: Array<RowChange> = []
+    const actions: Array<Action> = []
+    const encoded: Array<EncodedChange | undefined> = []
+    for (const change of changes) {
+      const { message } = change
+      if (message._tag !== "Insert" && oldOf(message) === undefined) {
+        return { questions, failure: "a change came without its old row: the table's replica identity is not FULL" }
+      }
+      const collect = (question: Question) => questions.push(question)
+      const before = node.rows.ofChange(message, "before", lsn - 1n, verdicts, collect)
+      const after = node.rows.ofChange(message, "after", lsn, verdicts, collect)
+      if (before === undefined || after === undefined) continue
+      const action = actionOf(before.isIn, after.isIn)
+      if (action === undefined) continue
+      found.push(change)
+      actions.push(action)
+      if (node.tags) encoded.push(tagged(node, change, action, before, after))
+    }
+    const fragment: Fragment = {
+      transaction,
+      changes: found,
+      actions,
+      ...(node.tags && { encoded }),
+      broken: undefined,
+      commit: true
+    }
+    return { questions, fragment }
+  }
+
+  const rotated = (node: Node, reason: string): Effect.Effect<undefined> =>
+    Effect.sync(() => {
+      unsafeRotate(node.entry, reason)
+      return undefined
+    })
+
+  /** What a node makes of a transaction; `undefined` when its shape has been rotated. */
+  const outcomeOf = (
+    node: Node,
+    step: Step,
+    changes: ReadonlyArray<RowChange>
+  ): Effect.Effect<Outcome | undefined> =>
+    Effect.suspend(() => {
+      if (step.truncated.has(node.table.oid)) return rotated(node, "its table was truncated")
+      const moved = node.moved(step.transaction.lsn)
+      if (typeof moved === "string") return rotated(node, moved)
+      try {
+        const { failure, fragment, questions } = judge(node, step, changes)
+        if (failure !== undefined) return rotated(node, failure)
+        return questions.length > 0
+          ? Effect.zipRight(ask(questions), outcomeOf(node, step, changes))
+          : Effect.succeed({ fragment: fragment!, moved })
+      } catch (error) {
+        if (!(error instanceof LeafFailed)) throw error
+        return rotated(node, `its where clause can't be evaluated: ${error.message}`)
+      }
+    })
+
+  /** Whether rows have to be fetched for the values that have moved. */
+  const needsRows = (node: Node, moved: ReadonlyArray<Moved>): boolean =>
+    node.tags ? moved.some(({ holds }) => holds) : moved.length > 0
+
+  const offer = (node: Node, fragment: Fragment, bytes: number): Effect.Effect<void> =>
+    Effect.flatMap(consumers.get(node.entry), (consumer) =>
+      consumer
+        ? Effect.async<void>((resume) =>
+          consumer.unsafeOffer({ _tag: "Fragments", fragments: [fragment], bytes }, () => resume(Effect.void))
+        )
+        : Effect.void)
+
+  /** The transaction's events, if the node's clients understand them. */
+  const eventsOf = ({ tags }: Node, { transaction }: Step, moved: ReadonlyArray<Moved>): Array<EncodedItem> => {
+    if (!tags) return []
+    const events: Array<EncodedItem> = []
+    for (const holds of [false, true]) {
+      const patterns = tags.patterns(moved, holds)
+      if (patterns.length === 0) continue
+      events.push(RowItem.encoded(RowItem.event(holds ? "move-in" : "move-out", patterns, [transaction.xid])))
+    }
+    return events
+  }
+
+  /** What becomes of a row that has moved, if something does. */
+  const movedItem = (
+    { items, tags }: Node,
+    { after, before, texts }: RowsAsOf.RowAsOf,
+    { lsnText, xid }: Transaction,
+    op: number
+  ): EncodedItem | undefined => {
+    if (before.isIn === after.isIn) return undefined
+    if (tags) {
+      return after.isIn
+        ? RowItem.encoded(items.insert(texts, `,"is_move_in":true${tags.headers(after)}`))
+        : undefined
+    }
+    const headers = `,"lsn":"${lsnText}","op_position":${op},"txids":[${xid}]`
+    return RowItem.encoded(after.isIn ? items.insert(texts, headers) : items.remove(texts, headers))
+  }
+
+  const sizeOf = (items: ReadonlyArray<EncodedItem>): number =>
+    items.reduce((sum, { end, start }) => sum + 200 + end - start, 0)
+
+  const isEmptyFragment = ({ changes, further }: Fragment): boolean =>
+    changes.length === 0 && (further === undefined || further.items.length === 0)
+
+  /** Writes the rows that a transaction's moves bring or take, after its changes, and commits it. */
+  const writeMoved = Effect.fnUntraced(function*(node: Node, step: Step, { fragment, moved }: Outcome) {
+    const { transaction } = step
+    const rows = yield* RowsAsOf.open({
+      node,
+      at: transaction.lsn,
+      withoutOwn: true,
+      rows: true,
+      where: () =>
+        RowsAsOf.movedCondition(node, node.tags ? moved.filter(({ holds }) => holds) : moved)
+    }, rowsContext)
+    let op = step.op
+    const events = eventsOf(node, step, moved)
+    yield* offer(node, { ...fragment, further: { op, items: events }, commit: false }, sizeOf(events))
+    op += events.length
+    let count = 0
+    const write = (items: ReadonlyArray<EncodedItem>, commit: boolean) =>
+      Effect.suspend(() => {
+        const from = op
+        op += items.length
+        return Effect.zipRight(
+          offer(
+            node,
+            { transaction, changes: [], actions: [], further: { op: from, items }, broken: undefined, commit },
+            sizeOf(items)
+          ),
+          context.budget.awaitRoom
+        )
+      })
+    while (!node.entry.removed) {
+      const page = yield* rows.pull
+      if (Option.isNone(page)) break
+      for (let from = 0; from < page.value.length; from += PAGE) {
+        const items = page.value.slice(from, from + PAGE).flatMap((row, i) =>
+          movedItem(node, row, transaction, op + i) ?? []
+        )
+        count += items.length
+        if (items.length > 0) yield* write(items, false)
+      }
+    }
+    yield* write(node.tags && count > 0 ? [RowItem.encoded(RowItem.snapshotEnd(rows.marks))] : [], true)
+  }, Effect.scoped)
+
+  /** A node that has lost its way. */
+  const giveUp = (node: Node, error: SnapshotFailed) => rotated(node, `rows that moved can't be read: ${error.detail}`)
+
+  const fetchAndWrite = (node: Node, step: Step, outcome: Outcome): Effect.Effect<void> =>
+    FairPermits.withPermit(context.permits)(writeMoved(node, step, outcome)).pipe(
+      // What was written of the transaction before it failed is dropped by its beginning anew.
+      Effect.tapError((error) =>
+        Effect.zipRight(Effect.logWarning(`rows that moved could not be read: ${error.detail}`), restart(node))
+      ),
+      Effect.retry({ while: isTransient, schedule: retryRows }),
+      Effect.catchAll((error) => Effect.asVoid(giveUp(node, error)))
+    )
+
+  /** Drops what the node's log has of an unfinished transaction. */
+  const restart = (node: Node): Effect.Effect<void> =>
+    Effect.flatMap(consumers.get(node.entry), (consumer) =>
+      consumer
+        ? Effect.async<void>((resume) => consumer.unsafeOffer({ _tag: "Abort" }, () => resume(Effect.void)))
+        : Effect.void)
+
+  // --- Nodes that are where the stream is ---
+
+  /** Takes one transaction through a node that is where the stream is, or leaves it behind to fetch rows. */
+  const takeThrough = Effect.fnUntraced(function*(node: Node, step: Step, changes: ReadonlyArray<RowChange>) {
+    if (isDone(node, step.transaction)) return
+    const outcome = yield* outcomeOf(node, step, changes)
+    if (!outcome) return
+    if (needsRows(node, outcome.moved)) return unsafeLeave(node, step.transaction.lsn - 1n)
+    const fragment = { ...outcome.fragment, further: { op: step.op, items: eventsOf(node, step, outcome.moved) } }
+    if (isEmptyFragment(fragment)) return
+    yield* offer(node, fragment.further.items.length > 0 ? fragment : outcome.fragment, 1000 * fragment.changes.length)
+  })
+
+  /** Leaves a node, and what depends on it, behind the stream: they catch up on their own. */
+  const unsafeLeave = (node: Node, at: Lsn) => {
+    if (node.behind !== undefined || node.entry.removed) return
+    node.behind = at
+    node.release = committer.hold()
+    for (const { dependents, node: inner } of dependenciesOf(node)) {
+      if (inner === node) for (const dependent of dependents) unsafeLeave(dependent, at)
+    }
+    run(catchUp(node))
+  }
+
+  /** The dependency that a node is, for others. */
+  const dependenciesOf = (node: Node): ReadonlyArray<Dependency> =>
+    [...uses.values()].flatMap(({ dependency }) => dependency?.node === node ? [dependency] : [])
+
+  /** A node that this one depends on, and that has not got through a transaction yet. */
+  const isLate = (node: Node, lsn: Lsn): Node | undefined =>
+    node.dependencies.find((dependency) => dependency.node?.behind !== undefined && dependency.node.behind < lsn)?.node
+
+  const settle = (node: Node): Effect.Effect<void> =>
+    Effect.forEach(dependenciesOf(node), ({ materializer }) => materializer.settled, { discard: true })
+
+  /** Brings a node that is behind to where the stream is, transaction by transaction. */
+  const catchUp = (node: Node): Effect.Effect<void> =>
+    Effect.gen(function*() {
+      while (!node.entry.removed) {
+        const step = journal.after(node.behind!)
+        if (step === undefined) {
+          // In this turn nothing can come between: the next transaction finds it where the stream is.
+          node.advance(undefined)
+          node.release?.()
+          node.release = undefined
+          forget()
+          return
+        }
+        const { lsn } = step.transaction
+        // The nodes that it depends on may not have got through it yet.
+        if (lsn > taken) {
+          yield* reachedMore.await
+          continue
+        }
+        const late = isLate(node, lsn)
+        if (late) {
+          yield* late.progress
+          continue
+        }
+        if (!isDone(node, step.transaction)) {
+          const outcome = yield* outcomeOf(node, step, step.changes.get(node.table.oid) ?? [])
+          if (!outcome) break
+          if (needsRows(node, outcome.moved)) yield* fetchAndWrite(node, step, outcome)
+          else {
+            const items = eventsOf(node, step, outcome.moved)
+            const fragment = { ...outcome.fragment, ...(items.length > 0 && { further: { op: step.op, items } }) }
+            if (!isEmptyFragment(fragment)) yield* offer(node, fragment, 1000 * fragment.changes.length)
+          }
+          yield* settle(node)
+        }
+        node.advance(lsn)
+      }
+      unsafeRemoved(node.entry)
+    }).pipe(
+      Effect.catchAllCause((cause) =>
+        Effect.zipRight(
+          Effect.logError(`the subqueries of shape ${node.entry.handle} could not be followed`, cause),
+          Effect.sync(() => unsafeRotate(node.entry, "its subqueries could not be followed"))
+        )
+      ),
+      Effect.annotateLogs({ module: "Subqueries", shape: node.entry.handle })
+    )
+
+  /** The changes of a step by the nodes that they may concern, and the nodes whose sets it has changed. */
+  const concerned = (step: Step): Map<Node, Array<RowChange>> => {
+    const found = new Map<Node, Array<RowChange>>()
+    for (const [oid, changes] of step.changes) {
+      const table = tables.get(oid)
+      if (!table) continue
+      for (const change of changes) {
+        const isWhole = change.message._tag === "Insert" || change.message.oldIsFull
+        const add = (node: Node) => {
+          const known = found.get(node)
+          if (!known) found.set(node, [change])
+          else if (known[known.length - 1] !== change) known.push(change)
+        }
+        if (isWhole) table.find(change.message, add)
+        else for (const node of table.all) add(node)
+      }
+    }
+    for (const oid of step.truncated) {
+      for (const node of tables.get(oid)?.all ?? []) if (!found.has(node)) found.set(node, [])
+    }
+    return found
+  }
+
+  const takeStep = Effect.fnUntraced(function*(step: Step) {
+    const { lsn } = step.transaction
+    const found = concerned(step)
+    const done = new Set<Node>()
+    while (true) {
+      for (const { dependents } of movedAt.get(lsn) ?? []) {
+        for (const node of dependents) if (!found.has(node)) found.set(node, [])
+      }
+      // The lowest first: what it does may concern others.
+      let next: Node | undefined
+      for (const node of found.keys()) {
+        if (!done.has(node) && (next === undefined || node.level < next.level)) next = node
+      }
+      if (next === undefined) return
+      done.add(next)
+      if (next.behind !== undefined || next.entry.removed) continue
+      yield* takeThrough(next, step, found.get(next)!)
+      if (next.behind === undefined) yield* settle(next)
+    }
+  })
+
+  const process = Effect.gen(function*() {
+    const steps = arrived
+    arrived = []
+    for (const { dependency } of uses.values()) {
+      if (dependency && !dependency.materializer.isSettled()) yield* dependency.materializer.settled
+    }
+    for (const step of steps) {
+      journal.push(step)
+      for (const { dependency } of uses.values()) dependency?.materializer.unsafeAdvance(step.transaction.lsn)
+      yield* takeStep(step)
+      taken = step.transaction.lsn
+      unsafeReach(taken)
+    }
+    forget()
+  })
+
+  // --- Nodes and what they depend on ---
+
+  const acquire = (subquery: Subquery, from: Lsn | undefined): Effect.Effect<Dependency, SnapshotFailed> =>
+    Effect.suspend(() => {
+      const identity = subqueryIdentity(subquery)
+      const known = uses.get(identity)
+      if (known) {
+        known.count += 1
+        return Effect.onError(Deferred.await(known.ready), () => Effect.sync(() => unsafeRelease(identity)))
+      }
+      const use: Use = {
+        ready: Deferred.unsafeMake(FiberId.none),
+        scope: Effect.runSync(Scope.fork(scope, ExecutionStrategy.sequential)),
+        table: subquery.tableOid,
+        dependency: undefined,
+        count: 1
+      }
+      uses.set(identity, use)
+      follow(subquery.tableOid, 1)
+      run(makeDependency(subquery, use, identity, from))
+      return Effect.onError(Deferred.await(use.ready), () => Effect.sync(() => unsafeRelease(identity)))
+    })
+
+  const makeDependency = (subquery: Subquery, use: Use, identity: string, from: Lsn | undefined) =>
+    Effect.gen(function*() {
+      const entry = from === undefined ? yield* context.inner(subquery) : context.unsafeKept(subquery)
+      if (!entry) return yield* new SnapshotFailed({ reason: "unknown", detail: "it was not kept" })
+      const materializer = yield* Scope.extend(
+        context.materialize(entry, subquery, from ?? context.collector().lastSeen()),
+        use.scope
+      )
+      const dependency: Dependency = {
+        entry,
+        materializer,
+        node: nodes.get(entry),
+        dependents: new Set(),
+        indexes: new Set()
+      }
+      materializer.set.onMoved = (tx, transitions) => {
+        const moved = movedAt.get(tx)
+        if (moved) moved.add(dependency)
+        else movedAt.set(tx, new Set([dependency]))
+        for (const { key, present } of transitions) {
+          if (present) for (const index of dependency.indexes) index.put(key, dependency)
+        }
+      }
+      materializer.onEnd((reason) => unsafeLost(identity, use, dependency, reason))
+      use.dependency = dependency
+      // Until then the set is as of its snapshot, which is no position of the stream.
+      if (from === undefined && entry.filter) yield* awaitStream(entry.filter.lsn)
+      return dependency
+    }).pipe(
+      Effect.onExit((exit) =>
+        Effect.zipRight(
+          Deferred.done(use.ready, exit),
+          Exit.isFailure(exit) ? Effect.sync(() => unsafeForgetUse(identity, use)) : Effect.void
+        )
+      ),
+      Effect.ignore
+    )
+
+  const unsafeForgetUse = (identity: string, use: Use) => {
+    if (uses.get(identity) !== use) return
+    uses.delete(identity)
+    follow(use.table, -1)
+    run(Scope.close(use.scope, Exit.void))
+  }
+
+  /** One use less. An inner shape that nobody uses is removed. */
+  const unsafeRelease = (identity: string) => {
+    const use = uses.get(identity)
+    if (!use || --use.count > 0) return
+    unsafeForgetUse(identity, use)
+    const entry = use.dependency?.entry
+    if (entry) unsafeRotate(entry, "no shape depends on it any more")
+  }
+
+  const unsafeLost = (identity: string, use: Use, dependency: Dependency, reason: string) => {
+    unsafeForgetUse(identity, use)
+    for (const node of [...dependency.dependents]) unsafeRotate(node.entry, `a shape that it depends on has ended: ${reason}`)
+  }
+
+  const tableOf = (oid: number): TableNodes => {
+    let table = tables.get(oid)
+    if (!table) tables.set(oid, table = new TableNodes(oid))
+    return table
+  }
+
+  const unsafeAdd = (entry: ShapeEntry, dependencies: ReadonlyArray<Dependency>): Node => {
+    const plan = planOf(entry.definition.where!.expression)!
+    const { tableOid } = entry.definition
+    const node = new Node(entry, plan, dependencies, tableOf(tableOid), context.database)
+    nodes.set(entry, node)
+    follow(tableOid, 1)
+    node.table.add(node)
+    for (const dependency of dependencies) dependency.dependents.add(node)
+    return node
+  }
+
+  const unsafeRemoved = (entry: ShapeEntry): void => {
+    const node = nodes.get(entry)
+    if (node) {
+      nodes.delete(entry)
+      follow(entry.definition.tableOid, -1)
+      node.table.remove(node)
+      if (node.table.all.size === 0) tables.delete(node.table.oid)
+      node.release?.()
+      node.release = undefined
+      for (const dependency of node.dependencies) dependency.dependents.delete(node)
+      for (const subquery of node.plan.dependencies) unsafeRelease(subqueryIdentity(subquery))
+      node.end()
+    }
+    for (const [identity, use] of uses) {
+      if (use.dependency?.entry === entry) unsafeLost(identity, use, use.dependency, "it was removed")
+    }
+  }
+
+  const acquireAll = (entry: ShapeEntry, from: Lsn | undefined): Effect.Effect<ReadonlyArray<Dependency>, SnapshotFailed> =>
+    Effect.suspend(() => {
+      const { dependencies } = planOf(entry.definition.where!.expression)!
+      const acquired: Array<string> = []
+      return Effect.forEach(dependencies, (subquery) =>
+        Effect.tap(acquire(subquery, from), () => {
+          acquired.push(subqueryIdentity(subquery))
+        })
+      ).pipe(
+        Effect.onError(() => Effect.sync(() => acquired.forEach(unsafeRelease)))
+      )
+    })
+
+  const create: Subqueries["create"] = Effect.fnUntraced(function*(entry, rows) {
+    const dependencies = yield* acquireAll(entry, undefined)
+    const node = unsafeAdd(entry, dependencies)
+    // Everything that the stream has begun is before the snapshot, and all that follows is in the journal.
+    const at = context.collector().begun()
+    node.behind = at
+    yield* awaitStream(at)
+    const asOf = yield* RowsAsOf.open({
+      node,
+      at,
+      withoutOwn: false,
+      rows,
+      where: () => RowsAsOf.snapshotCondition(node, at)
+    }, { ...rowsContext, awaitReached: (_, lsn) => Effect.zipRight(awaitStream(lsn), awaitDependencies(node)) })
+    const caughtUp = yield* Deferred.make<void>()
+    const begin = Effect.sync(() => run(Effect.zipRight(catchUp(node), Deferred.succeed(caughtUp, undefined).pipe(Effect.asVoid))))
+    const pull = Effect.map(
+      asOf.pull,
+      Option.map((page) =>
+        page.flatMap(({ after, texts }) =>
+          after.isIn ? [Buffer.from(`${node.items.insert(texts, node.tags ? node.tags.headers(after) : "")}}}`)] : []
+        )
+      )
+    )
+    let hasBegun = false
+    const snapshot: NodeSnapshot = {
+      marks: asOf.marks,
+      pull: Effect.suspend(() => {
+        if (hasBegun) return pull
+        hasBegun = true
+        return Effect.zipRight(begin, pull)
+      }),
+      joined: Deferred.await(caughtUp)
+    }
+    return snapshot
+  })
+
+  const restore: Subqueries["restore"] = Effect.fnUntraced(function*(entries, from) {
+    reached = from
+    taken = from
+    const restoreOne = (entry: ShapeEntry) =>
+      acquireAll(entry, from).pipe(
+        Effect.map((dependencies) => {
+          unsafeAdd(entry, dependencies)
+        }),
+        Effect.catchAll((error) =>
+          Effect.sync(() => unsafeRotate(entry, `a shape that it depends on is gone: ${error.detail}`))
+        )
+      )
+    // Those first that others depend on.
+    const sorted = [...entries].sort((a, b) => depthOf(a.definition) - depthOf(b.definition))
+    for (const entry of sorted) yield* restoreOne(entry)
+  })
+
+  return {
+    follows: (oids) => followed.size > 0 && oids.some((oid) => followed.has(oid)),
+    unsafeTake: (oids, change) => {
+      open ??= { changes: new Map(), truncated: new Set() }
+      for (const oid of oids) {
+        if (!followed.has(oid)) continue
+        const changes = open.changes.get(oid)
+        if (changes) changes.push(change)
+        else open.changes.set(oid, [change])
+      }
+    },
+    unsafeTruncate: (oids) => {
+      open ??= { changes: new Map(), truncated: new Set() }
+      for (const oid of oids) open.truncated.add(oid)
+    },
+    unsafeCommit: (transaction, op) => {
+      if (open) arrived.push({ transaction, changes: open.changes, truncated: open.truncated, op })
+      open = undefined
+    },
+    unsafeAbort: () => {
+      open = undefined
+      arrived = []
+    },
+    isEmpty: () => followed.size === 0 && arrived.length === 0 && journal.length === 0,
+    process,
+    unsafeReach,
+    create,
+    restore,
+    unsafeRemoved,
+    isUsed: (entry) => [...uses.values()].some(({ dependency }) => dependency?.entry === entry),
+    behind: (entry) => nodes.get(entry)?.behind
+  }
+})
