@@ -47,6 +47,8 @@ export interface Consumers {
   readonly unsafeEndIdle: (entry: ShapeEntry) => void
   /** Number of running consumers. */
   readonly active: () => number
+  /** All of them are being ended, with the engine. */
+  readonly isStopping: () => boolean
 }
 
 export interface ConsumersOptions {
@@ -190,7 +192,8 @@ export const make = Effect.fnUntraced(function*(
       current.ending = current.told = true
       current.fiber.unsafeInterruptAsFork(FiberId.none)
     },
-    active: () => running.size
+    active: () => running.size,
+    isStopping: () => stopping
   }
 })
 
