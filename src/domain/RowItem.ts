@@ -76,4 +76,6 @@ export const event = (
 
 /** The mark of a snapshot without the braces that end it. */
 export const snapshotEnd = ({ xip, xmax, xmin }: SnapshotMarks): string =>
-  `,{"headers":{"control":"snapshot-end","xmin":"${xmin}","xmax":"${xmax}","xip_list":${JSON.stringify(xip.map(String))}`
+  `,{"headers":{"control":"snapshot-end","xmin":"${xmin}","xmax":"${xmax}","xip_list":${
+    JSON.stringify(xip.map(String))
+  }`

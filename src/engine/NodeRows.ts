@@ -80,11 +80,9 @@ export class NodeRows {
       leaf._tag === "Member" ? leaf.member.links.map(({ name, type }) => table.slots.of(name, type)) : []
     )
     for (const leaf of plan.leaves) {
-      if (leaf._tag === "Plain") for (const { name, type } of columnsOf(leaf.expression)) table.slots.of(name, type)
+      if (leaf._tag === "Plain") { for (const { name, type } of columnsOf(leaf.expression)) table.slots.of(name, type) }
     }
-    this.tests = plan.leaves.map((leaf) =>
-      leaf._tag === "Plain" ? compile(leaf.expression, table.slots) : undefined
-    )
+    this.tests = plan.leaves.map((leaf) => leaf._tag === "Plain" ? compile(leaf.expression, table.slots) : undefined)
   }
 
   /** The slots of a leaf's link. */

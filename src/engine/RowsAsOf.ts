@@ -232,19 +232,17 @@ export const open = Effect.fnUntraced(function*(
   const { at, node, withoutOwn } = request
   const { definition } = node.entry
   const layout = layoutOf(node)
-  let condition: string | undefined
   const rows = yield* openSnapshot({
     schema: definition.schema,
     table: definition.table,
     columns: layout.columns,
     fields: layout.fields,
-    where: () => condition,
+    where: request.where,
     rows: request.rows
   }, context)
   yield* context.awaitReached(node, rows.marks.lsn)
   const first = firstChanges(node, at, withoutOwn, context.journal)
   const marks = without(rows.marks, context.journal.from(at + 1n).map(({ transaction }) => transaction.xid))
-  condition = request.where()
   const messages = [...first.values()].filter((message) => message !== undefined)
 
   const rowOf = (fields: Texts): RowAsOf => {

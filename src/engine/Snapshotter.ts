@@ -167,7 +167,11 @@ const attempt = Effect.fnUntraced(function*(
   yield* Effect.async<void>((resume) =>
     consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => resume(Effect.void))
   )
-  yield* store(entry, { marks: rows.marks, pull: Effect.map(rows.pull, Option.map(sourceOf)), joined: Effect.void }, context)
+  yield* store(
+    entry,
+    { marks: rows.marks, pull: Effect.map(rows.pull, Option.map(sourceOf)), joined: Effect.void },
+    context
+  )
   return true
 })
 

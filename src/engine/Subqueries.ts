@@ -7,7 +7,7 @@ import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
 import type { Subquery } from "../domain/Expression.ts"
 import type { EncodedItem } from "../domain/ItemEncoder.ts"
 import type { Lsn } from "../domain/Lsn.ts"
-import { type SnapshotMarks, sees } from "../domain/PgSnapshot.ts"
+import { sees, type SnapshotMarks } from "../domain/PgSnapshot.ts"
 import * as RowItem from "../domain/RowItem.ts"
 import type { RowEvaluation } from "../source/RowEvaluation.ts"
 import type { SnapshotQuery } from "../source/SnapshotQuery.ts"
@@ -362,8 +362,7 @@ export const make = Effect.fnUntraced(function*(
       at: transaction.lsn,
       withoutOwn: true,
       rows: true,
-      where: () =>
-        RowsAsOf.movedCondition(node, node.tags ? moved.filter(({ holds }) => holds) : moved)
+      where: () => RowsAsOf.movedCondition(node, node.tags ? moved.filter(({ holds }) => holds) : moved)
     }, rowsContext)
     let op = step.op
     const events = eventsOf(node, step, moved)
@@ -436,7 +435,7 @@ export const make = Effect.fnUntraced(function*(
     node.behind = at
     node.release = committer.hold()
     for (const { dependents, node: inner } of dependenciesOf(node)) {
-      if (inner === node) for (const dependent of dependents) unsafeLeave(dependent, at)
+      if (inner === node) { for (const dependent of dependents) unsafeLeave(dependent, at) }
     }
     run(catchUp(node))
   }
@@ -603,7 +602,7 @@ export const make = Effect.fnUntraced(function*(
         if (moved) moved.add(dependency)
         else movedAt.set(tx, new Set([dependency]))
         for (const { key, present } of transitions) {
-          if (present) for (const index of dependency.indexes) index.put(key, dependency)
+          if (present) { for (const index of dependency.indexes) index.put(key, dependency) }
         }
       }
       materializer.onEnd((reason) => unsafeLost(identity, use, dependency, reason))
@@ -639,7 +638,9 @@ export const make = Effect.fnUntraced(function*(
 
   const unsafeLost = (identity: string, use: Use, dependency: Dependency, reason: string) => {
     unsafeForgetUse(identity, use)
-    for (const node of [...dependency.dependents]) unsafeRotate(node.entry, `a shape that it depends on has ended: ${reason}`)
+    for (const node of [...dependency.dependents]) {
+      unsafeRotate(node.entry, `a shape that it depends on has ended: ${reason}`)
+    }
   }
 
   const tableOf = (oid: number): TableNodes => {
@@ -677,17 +678,19 @@ export const make = Effect.fnUntraced(function*(
     }
   }
 
-  const acquireAll = (entry: ShapeEntry, from: Lsn | undefined): Effect.Effect<ReadonlyArray<Dependency>, SnapshotFailed> =>
+  const acquireAll = (
+    entry: ShapeEntry,
+    from: Lsn | undefined
+  ): Effect.Effect<ReadonlyArray<Dependency>, SnapshotFailed> =>
     Effect.suspend(() => {
       const { dependencies } = planOf(entry.definition.where!.expression)!
       const acquired: Array<string> = []
       return Effect.forEach(dependencies, (subquery) =>
         Effect.tap(acquire(subquery, from), () => {
           acquired.push(subqueryIdentity(subquery))
-        })
-      ).pipe(
-        Effect.onError(() => Effect.sync(() => acquired.forEach(unsafeRelease)))
-      )
+        })).pipe(
+          Effect.onError(() => Effect.sync(() => acquired.forEach(unsafeRelease)))
+        )
     })
 
   const create: Subqueries["create"] = Effect.fnUntraced(function*(entry, rows) {
@@ -705,7 +708,9 @@ export const make = Effect.fnUntraced(function*(
       where: () => RowsAsOf.snapshotCondition(node, at)
     }, { ...rowsContext, awaitReached: (_, lsn) => Effect.zipRight(awaitStream(lsn), awaitDependencies(node)) })
     const caughtUp = yield* Deferred.make<void>()
-    const begin = Effect.sync(() => run(Effect.zipRight(catchUp(node), Deferred.succeed(caughtUp, undefined).pipe(Effect.asVoid))))
+    const begin = Effect.sync(() =>
+      run(Effect.zipRight(catchUp(node), Deferred.succeed(caughtUp, undefined).pipe(Effect.asVoid)))
+    )
     const pull = Effect.map(
       asOf.pull,
       Option.map((page) =>
