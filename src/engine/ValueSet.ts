@@ -76,6 +76,8 @@ const NONE: ReadonlyArray<Transition> = []
 
 export class ValueSet {
   readonly types: ReadonlyArray<SqlType>
+  /** Called with what a transaction has brought in or taken out, when that is something. */
+  onMoved: ((tx: Lsn, transitions: ReadonlyArray<Transition>) => void) | undefined = undefined
   /** How many rows have each value: none has 0. */
   private readonly counts = new Map<string, number>()
   private nulls = 0
@@ -143,6 +145,7 @@ export class ValueSet {
     if (transitions.length === 0) return NONE
     this.steps.push({ tx, transitions, size: this.counts.size, nulls: this.nulls })
     this.newest = tx
+    this.onMoved?.(tx, transitions)
     return transitions
   }
 
