@@ -77,7 +77,12 @@ export const compile = (expression: Expression, slots: Slots): Test => {
 /** One operand of a clause's logic, and what evaluates it. */
 export interface Part {
   readonly expression: Expression
-  readonly by: "closure" | "Postgres"
+  readonly by: "closure" | "Postgres" | "subquery"
+}
+
+const byOf = (expression: Expression, slots: Slots): Part["by"] => {
+  if (expression._tag === "Member") return "subquery"
+  return evaluator(expression, slots) === undefined ? "Postgres" : "closure"
 }
 
 /** The operands of a clause's logic, from left to right. */
@@ -89,6 +94,6 @@ export const parts = (expression: Expression, slots: Slots): ReadonlyArray<Part>
     case "Not":
       return parts(expression.arg, slots)
     default:
-      return [{ expression, by: evaluator(expression, slots) === undefined ? "Postgres" : "closure" }]
+      return [{ expression, by: byOf(expression, slots) }]
   }
 }

@@ -3,13 +3,13 @@
  */
 import type { Expression } from "../domain/Expression.ts"
 import { accessOf, NULL_KEY, type Term } from "./Access.ts"
-import { parts } from "./Compile.ts"
+import { type Part, parts } from "./Compile.ts"
 import { printExpression } from "./Print.ts"
 import { Slots } from "./Row.ts"
 
 export interface ClauseDescription {
   /** The operands of the clause's logic, from left to right. */
-  readonly parts: ReadonlyArray<{ readonly sql: string; readonly by: "closure" | "Postgres" }>
+  readonly parts: ReadonlyArray<{ readonly sql: string; readonly by: Part["by"] }>
   /** What a row is found by, one of them: `user_id = 42`. `undefined` when every change of the table is tested. */
   readonly index: ReadonlyArray<string> | undefined
   /** Being found is enough: nothing is evaluated. */

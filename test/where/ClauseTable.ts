@@ -628,10 +628,13 @@ export const REFUSED: ReadonlyArray<
   ["unnest(nums) = 1", "At location 0: function unnest/1 returns a set, which is not supported here"],
   ["act() = 1", "At location 0: act is a procedure"],
   // Not supported.
-  ["+id = (SELECT 1)", "At location 5: subqueries are not supported yet"],
-  ["+id IN (SELECT 1)", "At location 3: subqueries are not supported yet"],
-  ["+EXISTS (SELECT 1)", "At location 0: subqueries are not supported yet"],
-  ["+id = ANY (SELECT 1)", "At location 3: subqueries are not supported yet"],
+  ["+id = (SELECT 1)", "At location 5: only `value IN (SELECT ...)` sublinks are supported right now"],
+  ["+id IN (SELECT 1)", "Expected a single table reference"],
+  ["+EXISTS (SELECT 1)", "Expected a single table reference"],
+  [
+    "+id IN (SELECT id FROM t)",
+    "Table \"public\".\"t\" does not exist. If the table name contains capitals or special characters you must quote it."
+  ],
   ["+(p).a = 1", "At location 1: selecting a field (a) is not supported in this context"],
   ["+x IS DOCUMENT", "At location 2: XmlExpr is not supported in this context"],
   ["+JSON_VALUE(meta, '$.a') = '1'", "At location 0: JsonFuncExpr is not supported in this context"],
