@@ -24,6 +24,13 @@ import type { MemoryBudget } from "./MemoryBudget.ts"
 import * as ShapeBuffer from "./ShapeBuffer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 
+export interface Further {
+  readonly op: number
+  readonly items: ReadonlyArray<EncodedItem>
+  /** To clients they are changes like others. */
+  readonly areChanges: boolean
+}
+
 /** What a transaction, or the part of it that one batch of the stream brought, does to a shape. */
 export interface Fragment {
   readonly transaction: Transaction
@@ -33,7 +40,7 @@ export interface Fragment {
   /** What each change is written as, if not as what all shapes of the projection share. */
   readonly encoded?: ReadonlyArray<EncodedChange | undefined>
   /** What the transaction has led to beside its changes; numbered on from `op`. */
-  readonly further?: { readonly op: number; readonly items: ReadonlyArray<EncodedItem> }
+  readonly further?: Further
   /**
    * Why the log can't go on with it, if so: the table was emptied, or the stream does not say enough. The shape is
    * rotated.
@@ -218,7 +225,7 @@ export const acquire = Effect.fnUntraced(function*(
         if (encoded) writer.write(encoded, transaction.lsn)
       }
       for (const [i, item] of (further?.items ?? []).entries()) {
-        writer.writeFurther(item, transaction.lsn, further!.op + i)
+        writer.writeFurther(item, transaction.lsn, further!.op + i, further!.areChanges)
       }
     }
     if (!fragment.commit) return undefined

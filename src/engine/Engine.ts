@@ -269,7 +269,6 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     decide,
     subqueries: () => subqueries
   })
-  if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
 
   // --- Snapshots ---
   const taken = new Map<ShapeEntry, Fiber.RuntimeFiber<void>>()
@@ -392,6 +391,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     database: options.databaseId,
     permits: Effect.unsafeMakeSemaphore(options.concurrentMoves)
   })
+  if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
   yield* subqueries.restore([...shapes.all()].filter(({ hasSubqueries }) => hasSubqueries), collector.lastSeen())
   for (const entry of [...shapes.all()]) {
     if (entry.definition.internal && !subqueries.isUsed(entry)) unsafeRotate(entry, "no shape depends on it")

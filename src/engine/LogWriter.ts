@@ -125,10 +125,10 @@ export class LogWriter {
     }
   }
 
-  /** Writes what follows the transaction's changes: events, and rows that move because of them. */
-  writeFurther(encoded: EncodedItem, lsn: Lsn, op: number): void {
-    if (this.held?.isChange) this.held.marked = true
-    this.put({ encoded, tx: lsn, op, isChange: false, last: false, marked: false })
+  /** Writes what follows the transaction's changes: events, and rows that move because of them, as changes or not. */
+  writeFurther(encoded: EncodedItem, lsn: Lsn, op: number, isChange: boolean): void {
+    if (!isChange && this.held?.isChange) this.held.marked = true
+    this.put({ encoded, tx: lsn, op, isChange, last: false, marked: false })
   }
 
   /** Makes the transaction's entries visible. False when it had none. */

@@ -84,7 +84,9 @@ const linkIsAmong = (node: Node, { member }: MemberLeaf, values: ReadonlyArray<T
     conditions.push(
       links.length === 1
         ? `${links[0]} OPERATOR(pg_catalog.=) ANY (${arrays[0]})`
-        : `ROW(${links.join(", ")}) OPERATOR(pg_catalog.=) ANY (SELECT * FROM pg_catalog.unnest(${arrays.join(", ")}))`
+        : `ROW(${links.join(", ")}) OPERATOR(pg_catalog.=) ANY (SELECT * FROM ROWS FROM (${
+          arrays.map((array) => `pg_catalog.unnest(${array})`).join(", ")
+        }))`
     )
   }
   if (whole.length < values.length) conditions.push(`(${links.map((link) => `${link} IS NULL`).join(" OR ")})`)

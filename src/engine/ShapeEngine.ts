@@ -68,7 +68,7 @@ export interface ShapeDescription {
       /** The clause as it was understood. */
       readonly sql: string
       /** The operands of its logic, each with what evaluates it on changed rows. */
-      readonly parts: ReadonlyArray<{ readonly sql: string; readonly by: "closure" | "Postgres" }>
+      readonly parts: ReadonlyArray<{ readonly sql: string; readonly by: "closure" | "Postgres" | "subquery" }>
       /** What changed rows are found by, one of them; `undefined` when every change of the table is tested. */
       readonly index: ReadonlyArray<string> | undefined
       /** Being found is enough: nothing is evaluated. */

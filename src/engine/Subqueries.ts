@@ -366,7 +366,11 @@ export const make = Effect.fnUntraced(function*(
     }, rowsContext)
     let op = step.op
     const events = eventsOf(node, step, moved)
-    yield* offer(node, { ...fragment, further: { op, items: events }, commit: false }, sizeOf(events))
+    yield* offer(
+      node,
+      { ...fragment, further: { op, items: events, areChanges: false }, commit: false },
+      sizeOf(events)
+    )
     op += events.length
     let count = 0
     const write = (items: ReadonlyArray<EncodedItem>, commit: boolean) =>
@@ -376,7 +380,14 @@ export const make = Effect.fnUntraced(function*(
         return Effect.zipRight(
           offer(
             node,
-            { transaction, changes: [], actions: [], further: { op: from, items }, broken: undefined, commit },
+            {
+              transaction,
+              changes: [],
+              actions: [],
+              further: { op: from, items, areChanges: node.tags === undefined },
+              broken: undefined,
+              commit
+            },
             sizeOf(items)
           ),
           context.budget.awaitRoom
@@ -386,9 +397,11 @@ export const make = Effect.fnUntraced(function*(
       const page = yield* rows.pull
       if (Option.isNone(page)) break
       for (let from = 0; from < page.value.length; from += PAGE) {
-        const items = page.value.slice(from, from + PAGE).flatMap((row, i) =>
-          movedItem(node, row, transaction, op + i) ?? []
-        )
+        const items: Array<EncodedItem> = []
+        for (const row of page.value.slice(from, from + PAGE)) {
+          const item = movedItem(node, row, transaction, op + items.length)
+          if (item) items.push(item)
+        }
         count += items.length
         if (items.length > 0) yield* write(items, false)
       }
@@ -424,7 +437,10 @@ export const make = Effect.fnUntraced(function*(
     const outcome = yield* outcomeOf(node, step, changes)
     if (!outcome) return
     if (needsRows(node, outcome.moved)) return unsafeLeave(node, step.transaction.lsn - 1n)
-    const fragment = { ...outcome.fragment, further: { op: step.op, items: eventsOf(node, step, outcome.moved) } }
+    const fragment = {
+      ...outcome.fragment,
+      further: { op: step.op, items: eventsOf(node, step, outcome.moved), areChanges: false }
+    }
     if (isEmptyFragment(fragment)) return
     yield* offer(node, fragment.further.items.length > 0 ? fragment : outcome.fragment, 1000 * fragment.changes.length)
   })
@@ -481,7 +497,10 @@ export const make = Effect.fnUntraced(function*(
           if (needsRows(node, outcome.moved)) yield* fetchAndWrite(node, step, outcome)
           else {
             const items = eventsOf(node, step, outcome.moved)
-            const fragment = { ...outcome.fragment, ...(items.length > 0 && { further: { op: step.op, items } }) }
+            const fragment = {
+              ...outcome.fragment,
+              ...(items.length > 0 && { further: { op: step.op, items, areChanges: false } })
+            }
             if (!isEmptyFragment(fragment)) yield* offer(node, fragment, 1000 * fragment.changes.length)
           }
           yield* settle(node)
