@@ -39,7 +39,8 @@ const topLevelKeys: ReadonlySet<string> = new Set([
   "queryable_columns",
   "replica",
   "log",
-  "experimental_compaction"
+  "experimental_compaction",
+  "tags"
 ])
 
 const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)

@@ -56,7 +56,7 @@ export const encodeRecord = ({ definition, handle, id, snapshot }: ShapeRecord):
 }
 
 /** Parts of clauses that most clauses of a database have in common. */
-const sharedParts = new Set(["type", "fn", "operator", "collation"])
+const sharedParts = new Set(["type", "fn", "operator", "collation", "subquery"])
 
 /** A reviver that makes equal parts of the clauses that it reads one object. */
 const sharing = () => {

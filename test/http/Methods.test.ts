@@ -176,7 +176,8 @@ describe("the body of a POST", () => {
           replica: "full",
           columns: ["id", "A \"b\"", "c,d"],
           where: "a = $1 AND b = $2",
-          params: { 1: "x&y=z%", 2: 5 }
+          params: { 1: "x&y=z%", 2: 5 },
+          tags: "none"
         })
       )
       assert.deepStrictEqual(fake.resolved, [{
@@ -185,7 +186,8 @@ describe("the body of a POST", () => {
         params: ["x&y=z%", "5"],
         columns: ["id", "A \"b\"", "c,d"],
         replica: "full",
-        log: "full"
+        log: "full",
+        tags: "none"
       }])
       const conflict = yield* post(
         "/v1/shape?table=items",

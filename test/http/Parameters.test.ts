@@ -46,6 +46,8 @@ const badRequests: ReadonlyArray<readonly [query: string, errors: Record<string,
   ["table=items&offset=-1&replica=some", { replica: ["is invalid"] }],
   ["table=items&offset=-1&log=some", { log: ["is invalid"] }],
   ["table=items&offset=-1&experimental_compaction=maybe", { experimental_compaction: ["is invalid"] }],
+  ["table=items&offset=-1&tags=all", { tags: ["is invalid"] }],
+  ["table=items&offset=-1&tags=None", { tags: ["is invalid"] }],
   ["table=items&log=x&replica=y", { replica: ["is invalid"], log: ["is invalid"] }],
   ["table=items&offset=-1&params[a]=1", { params: ["Parameters can only use numbers as keys"] }],
   ["table=items&offset=-1&params%5B2%5D=1", {
@@ -93,7 +95,8 @@ describe("messages of invalid requests", () => {
       fake.define("\"My.Items\"")
       const url =
         "/v1/shape?%74able=%22My.Items%22&columns=%22Id%22,NAME&where=a+%3D+%241%20AND%20b=$2&params%5B2%5D=%2B&" +
-        "params[1]=x%20y&replica=full&log=full&offset=-1&handle=&cache-buster=1&experimental_compaction=true&unknown=%ff"
+        "params[1]=x%20y&replica=full&log=full&offset=-1&handle=&cache-buster=1&experimental_compaction=true&tags=none&" +
+        "unknown=%ff"
       assert.strictEqual((yield* request(url)).status, 200)
       yield* request(url)
       assert.deepStrictEqual(fake.resolved[0], {
@@ -102,8 +105,13 @@ describe("messages of invalid requests", () => {
         params: ["x y", "+"],
         columns: ["Id", "name"],
         replica: "full",
-        log: "full"
+        log: "full",
+        tags: "none",
+        compaction: true
       })
+      yield* request("/v1/shape?table=nope&offset=-1&tags=&experimental_compaction=0")
+      assert.notProperty(fake.resolved[2], "tags")
+      assert.notProperty(fake.resolved[2], "compaction")
       // The same text gives the same object, for the engine to remember things by.
       assert.strictEqual(fake.resolved[0], fake.resolved[1])
     }))
