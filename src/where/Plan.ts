@@ -171,14 +171,12 @@ const makePlan = (root: Expression): Plan => {
   return { dependencies: dependencies.all, leaves: leaves.all, disjuncts: [...distinct.values()] }
 }
 
-const plans = new WeakMap<Expression, Plan>()
+const plans = new WeakMap<Expression, Plan | undefined>()
 
 /** The plan of a clause that was resolved; `undefined` for one without subqueries. Kept for each expression object. */
 export const planOf = (expression: Expression): Plan | undefined => {
-  const known = plans.get(expression)
-  if (known !== undefined) return known
-  if (!hasMember(expression)) return undefined
-  const plan = makePlan(expression)
+  if (plans.has(expression)) return plans.get(expression)
+  const plan = hasMember(expression) ? makePlan(expression) : undefined
   plans.set(expression, plan)
   return plan
 }

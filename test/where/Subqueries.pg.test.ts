@@ -400,6 +400,32 @@ describe("plans", () => {
       })
     ))
 
+  it.scopedLive("of columns of every type that can be linked: equal values are told by their keys", () =>
+    withTables((db) =>
+      Effect.gen(function*() {
+        yield* db.exec(`INSERT INTO odd (id, n, ch, f8, u, l, cc, ic, nums, d, name, i2) VALUES
+          (1, 1.50, 'a', '-0', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'a', 'a', 'a', '{1,2}', '2024-01-01', 'a', 1),
+          (2, 1.5, 'a ', 0, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a12', 'A', 'ä', 'ä', '[0:1]={1,2}', 'infinity', 'ä', 2),
+          (3, 'NaN', '', 'NaN', NULL, '', '', '', '{}', '-infinity', '', -1),
+          (4, -100, 'abc', 'Infinity', NULL, 'a ', 'a ', 'a ', '{{1,2}}', '0044-03-15 BC', 'a ', 0),
+          (5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
+          (10, 1.500, 'a', 0, 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11', 'a', 'a', 'a', '{1,2}', '2024-01-01', 'a', 10),
+          (11, 'NaN', 'x', '-0', 'a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a13', 'ä', 'ä', 'ä', '{1,2,NULL}', 'infinity', 'b', 11)`)
+        const own = ["n", "ch", "f8", "u", "l", "cc", "ic", "nums", "d", "name", "i2"].map((name) => [name, name])
+        const mixed = [["l", "cc"], ["cc", "l"], ["name", "cc"], ["cc", "name"], ["id", "i2"], ["i2", "id"], [
+          "l",
+          "name"
+        ]]
+        for (const [link, target] of [...own, ...mixed]) {
+          for (const inner of [`${target} IS NOT NULL AND id >= 10`, "id >= 4", "false OR id < 3"]) {
+            const where = `NOT (${link} IN (SELECT ${target} FROM odd WHERE ${inner}))`
+            const clause = yield* clauseOf(where, { table: "odd", columns: ["id"] })
+            assert.deepStrictEqual(yield* planFaults(db, "odd", clause!), [], where)
+          }
+        }
+      })
+    ))
+
   it.scopedLive("stay, as definitions do, what they are in storage", () =>
     withTables(() =>
       Effect.gen(function*() {
