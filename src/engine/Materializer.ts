@@ -183,7 +183,8 @@ export const make = Effect.fnUntraced(function*(
 
   /** The set has everything up to this transaction, or will once the stream is there again. */
   let position: Lsn = 0n
-  /** What has been appended up to now. */
+  /** What had been appended when it subscribed, and by now. */
+  let start = LogOffset.snapshotEnd
   let reached = LogOffset.snapshotEnd
   /** Transactions that the log has and the stream has not got to, in order. */
   const ahead: Array<Deltas> = []
@@ -240,6 +241,7 @@ export const make = Effect.fnUntraced(function*(
       continue
     }
     reached = LogOffset.max(reached, offset)
+    start = offset
     position = offset.tx
     yield* Effect.acquireRelease(
       Effect.sync(() => [
@@ -356,7 +358,6 @@ export const make = Effect.fnUntraced(function*(
 
   // What another materializer of the shape may have left on its way to the store is there after this.
   yield* committer.flush
-  const start = through(position)
   const isMarked = yield* Effect.match(storage.countsAt(entry.id), {
     onFailure: () => true,
     onSuccess: (at) => at._tag === "Some"

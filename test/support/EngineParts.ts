@@ -15,7 +15,7 @@ import * as MemoryBudget from "../../src/engine/MemoryBudget.ts"
 import { ShapeEntry } from "../../src/engine/ShapeCatalog.ts"
 import * as ShapeReader from "../../src/engine/ShapeReader.ts"
 import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
-import { layerFrom, makeState } from "../../src/storage/ShapeStorageMemory.ts"
+import { layerFrom, makeState, type MemoryState } from "../../src/storage/ShapeStorageMemory.ts"
 import { bodyText, tableOf } from "./EngineWorld.ts"
 import { FaultyStorage, layer as faultyLayer } from "./FaultyStorage.ts"
 
@@ -83,12 +83,14 @@ export interface PartsOptions {
   readonly groupMillis?: number
   readonly idleMillis?: number
   readonly chunkBytes?: number
+  /** What the store has at the beginning. */
+  readonly state?: MemoryState
   /** Put in the registry's place. */
   readonly registry?: (registry: Consumer.Registry) => Consumer.Registry
 }
 
 export const makeParts = Effect.fnUntraced(function*(options: PartsOptions = {}) {
-  const state = makeState()
+  const state = options.state ?? makeState()
   const services = yield* Layer.build(Layer.provide(faultyLayer, layerFrom(state)))
   const storage = Context.get(services, ShapeStorage)
   const faults = Context.get(services, FaultyStorage)
