@@ -22,6 +22,7 @@ import { keyOf, Row, Slots } from "../../src/where/Row.ts"
 import * as Postgres from "../support/Postgres.ts"
 import { makeRandom, type Random } from "./generator/Random.ts"
 import { literalOf, subqueryClause, type SubqueryColumn, type SubqueryTable } from "./generator/Subqueries.ts"
+import { mutate } from "./Mutations.ts"
 
 const column = (name: string, type: SubqueryColumn["type"], notNull = false): SubqueryColumn => ({
   name,
@@ -467,6 +468,10 @@ describe("plans", () => {
 
 // --- Refusals ---
 
+/** Rows, or the class of Postgres's error: it may come upon one of several first. */
+const outcome = (result: Either.Either<string, Postgres.QueryError> | undefined): string | undefined =>
+  result && Either.match(result, { onLeft: ({ code }) => `error ${code.slice(0, 2)}`, onRight: (ids) => ids })
+
 const located = (place: number, message: string) => `At location ${place}: ${message}`
 const ONLY_IN = "only `value IN (SELECT ...)` sublinks are supported right now"
 const LEFT_SIDE =
@@ -681,6 +686,34 @@ describe("refusals", () => {
         assert.strictEqual(yield* messageOf(`a IN (SELECT b FROM s1 WHERE b IN (${list}))`), "accepted")
         const tables = Array.from({ length: 90 }, (_, i) => `a IN (SELECT b FROM nope${i})`).join(" OR ")
         assert.include(yield* messageOf(tables), "nope0")
+      })
+    ))
+
+  it.scopedLive("with a message, of what is nearly right; what is accepted of that means what Postgres takes it for", () =>
+    withTables((db) =>
+      Effect.gen(function*() {
+        const counts = { accepted: 0, refused: 0 }
+        for (let seed = 201; seed <= 200 + ROUNDS; seed++) {
+          const random = makeRandom(seed)
+          yield* db.exec(fill(random))
+          for (let i = 0; i < 2 * CLAUSES; i++) {
+            const [one, other] = [subqueryClause(random, tables), subqueryClause(random, tables)]
+            const { sql } = mutate(random, { sql: one, params: [] }, { sql: other, params: [] })
+            const found = yield* read(sql)
+            if (Either.isLeft(found)) {
+              const [message] = typeof found.left === "string" ? [] : [found.left.where].flat()
+              assert.isNotEmpty(message, sql)
+              counts.refused += 1
+              continue
+            }
+            const printed = found.right.where?.sql ?? "TRUE"
+            const [ours, theirs] = yield* Effect.all([rowsOf(db, printed), rowsOf(db, `${sql}\n`)].map(Effect.either))
+            assert.deepStrictEqual(outcome(ours), outcome(theirs), `${seed}: ${sql}\n${printed}`)
+            counts.accepted += 1
+          }
+        }
+        assert.isAbove(counts.accepted, 5 * ROUNDS)
+        assert.isAbove(counts.refused, 5 * ROUNDS)
       })
     ))
 
