@@ -12,8 +12,9 @@ import type { CommitSource, Committer } from "./Committer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 import type { ValueSet } from "./ValueSet.ts"
 
-/** Most counts that a commit takes of one shape, and the length of their values at which it takes no more. */
-const SLICE_COUNTS = 4096
+/** Most counts that a commit takes of one shape. */
+export const SLICE_COUNTS = 4096
+/** The length of their values at which it takes no more. */
 const SLICE_LENGTH = 1 << 20
 
 export interface CheckpointOptions {
@@ -25,6 +26,8 @@ export interface CheckpointOptions {
   readonly isRestored: boolean
   /** The store says that its counts stand for something. */
   readonly isMarked: boolean
+  /** Most counts that a commit takes. */
+  readonly sliceCounts: number
   /** The transaction that the set has got to. */
   readonly position: () => Lsn
   /** Whether the set is where the log is, so that it may be stored. */
@@ -70,11 +73,11 @@ export class Checkpoint implements CommitSource {
   }
 
   unsafeCut(): ReturnType<CommitSource["unsafeCut"]> {
-    const { committer, entry, isCurrent, position, set } = this.options
+    const { committer, entry, isCurrent, position, set, sliceCounts } = this.options
     if (this.isClosed || entry.removed || !isCurrent()) return undefined
     const ops: Array<StoreOp> = []
     let length = 0
-    const hasRoom = () => ops.length < SLICE_COUNTS && length < SLICE_LENGTH
+    const hasRoom = () => ops.length < sliceCounts && length < SLICE_LENGTH
     const put = (value: string) => {
       length += value.length
       ops.push({ _tag: "PutCount", shape: entry.id, value, count: set.count(value) })

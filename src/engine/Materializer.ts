@@ -15,7 +15,7 @@ import type { RowMessage, Tuple } from "../domain/WalMessage.ts"
 import type { ShapeStorage } from "../storage/ShapeStorage.ts"
 import type { IndexColumn } from "../where/Access.ts"
 import { Row, Slots } from "../where/Row.ts"
-import { Checkpoint } from "./Checkpoint.ts"
+import { Checkpoint, SLICE_COUNTS } from "./Checkpoint.ts"
 import type { Committer } from "./Committer.ts"
 import type { Appended, Fragment } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
@@ -50,6 +50,8 @@ export interface MaterializerContext {
   readonly reader: ShapeReader
   readonly storage: ShapeStorage["Type"]
   readonly committer: Committer
+  /** Most counts that a commit takes. */
+  readonly sliceCounts?: number
 }
 
 export interface MaterializerOptions {
@@ -174,7 +176,7 @@ const awaitSnapshot = (entry: ShapeEntry): Effect.Effect<ReadonlyArray<number>, 
 export const make = Effect.fnUntraced(function*(
   entry: ShapeEntry,
   { from, targets }: MaterializerOptions,
-  { committer, consumers, reader, storage }: MaterializerContext
+  { committer, consumers, reader, sliceCounts = SLICE_COUNTS, storage }: MaterializerContext
 ): Effect.fn.Return<Materializer, MaterializerError, Scope.Scope> {
   const types = targets.map(({ type }) => type)
   const deltasOfFragment = changesOf(targets)
@@ -372,6 +374,7 @@ export const make = Effect.fnUntraced(function*(
     set,
     storage,
     committer,
+    sliceCounts,
     isRestored: stored !== undefined,
     isMarked,
     position: () => position,

@@ -4,6 +4,7 @@ import * as Projection from "../../src/domain/Projection.ts"
 import type { ShapeDefinition } from "../../src/domain/ShapeDefinition.ts"
 import { tuple } from "../../src/domain/WalMessage.ts"
 import { type Action, RowChange, type Transaction } from "../../src/engine/Changes.ts"
+import { SLICE_COUNTS } from "../../src/engine/Checkpoint.ts"
 import type { Fragment } from "../../src/engine/Consumer.ts"
 import * as Materializer from "../../src/engine/Materializer.ts"
 import { ShapeEntry } from "../../src/engine/ShapeCatalog.ts"
@@ -174,12 +175,13 @@ export const life = Effect.fnUntraced(function*(state: MemoryState, options: Eng
         for (const one of fragments) yield* EngineParts.offer(consumer, EngineParts.fragments(one))
       }
     })
-  const materialize = (from: bigint = 1n << 64n) =>
+  const materialize = (from: bigint = 1n << 64n, sliceCounts = SLICE_COUNTS) =>
     Materializer.make(entry, { targets, from }, {
       consumers: parts.consumers,
       reader: parts.reader,
       storage: parts.storage,
-      committer: parts.committer
+      committer: parts.committer,
+      sliceCounts
     })
   return {
     parts,
