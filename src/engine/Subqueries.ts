@@ -101,6 +101,9 @@ interface Use {
   count: number
 }
 
+/** Beyond every position. */
+const MAX_LSN = (1n << 64n) - 1n
+
 /** Rows in one piece of work. */
 const PAGE = 256
 
@@ -190,7 +193,8 @@ export const make = Effect.fnUntraced(function*(
 
   /** Forgets what nobody will ask for. */
   const forget = () => {
-    let lowest = reached
+    // Of a transaction that is where the stream has got to, nothing may have been done yet.
+    let lowest = reached - 1n
     for (const node of nodes.values()) if (node.behind !== undefined && node.behind < lowest) lowest = node.behind
     journal.forget(lowest)
     for (const [lsn, dependencies] of movedAt) {
@@ -253,13 +257,18 @@ export const make = Effect.fnUntraced(function*(
     const found: Array<RowChange> = []
     const actions: Array<Action> = []
     const encoded: Array<EncodedChange | undefined> = []
+    /** Rows that the transaction has changed before: they were judged as of its end. */
+    const seen = new Set<string>()
     for (const change of changes) {
       const { message } = change
       if (message._tag !== "Insert" && oldOf(message) === undefined) {
         return { questions, failure: "a change came without its old row: the table's replica identity is not FULL" }
       }
       const collect = (question: Question) => questions.push(question)
-      const before = node.rows.ofChange(message, "before", lsn - 1n, verdicts, collect)
+      const key = changes.length > 1 ? node.keyOfChange(message, "before") : undefined
+      const isSeen = key !== undefined && seen.has(key)
+      if (changes.length > 1) seen.add(node.keyOfChange(message, "after") ?? "")
+      const before = node.rows.ofChange(message, "before", isSeen ? lsn : lsn - 1n, verdicts, collect)
       const after = node.rows.ofChange(message, "after", lsn, verdicts, collect)
       if (before === undefined || after === undefined) continue
       const action = actionOf(before.isIn, after.isIn)
@@ -606,7 +615,8 @@ export const make = Effect.fnUntraced(function*(
       const entry = from === undefined ? yield* context.inner(subquery) : context.unsafeKept(subquery)
       if (!entry) return yield* new SnapshotFailed({ reason: "unknown", detail: "it was not kept" })
       const materializer = yield* Scope.extend(
-        context.materialize(entry, subquery, from ?? context.collector().lastSeen()),
+        // While the stream is followed, all that the log has is where the stream is.
+        context.materialize(entry, subquery, from ?? MAX_LSN),
         use.scope
       )
       const dependency: Dependency = {
@@ -718,7 +728,7 @@ export const make = Effect.fnUntraced(function*(
     // Everything that the stream has begun is before the snapshot, and all that follows is in the journal.
     const at = context.collector().begun()
     node.behind = at
-    yield* awaitStream(at)
+    yield* awaitStream(at + 1n)
     const asOf = yield* RowsAsOf.open({
       node,
       at,

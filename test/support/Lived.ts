@@ -14,7 +14,7 @@ export const seed = Number(process.env.SHAPELOG_TEST_SEED ?? Date.now() % 1_000_
 const rounds = Number(process.env.SHAPELOG_TEST_ROUNDS ?? 1)
 const WRITERS = 4
 /** How often the server ends in a round. */
-const ENDS = 4
+const ENDS = Number(process.env.SHAPELOG_TEST_ENDS ?? 4)
 /** Transactions that are written at most while the server starts: readers of small chunks have to keep up. */
 const MOST = 150
 
@@ -142,7 +142,7 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
       else assert.equal(await server.stop(), 0)
       await server.start()
     }
-    await progress(50)
+    await progress(Number(process.env.SHAPELOG_TEST_LAST ?? 50))
     writing = false
     allow(0)
     assert.ok(Array.isArray(await load), String(await load))
