@@ -72,9 +72,11 @@ export class Gateway {
     return `http://127.0.0.1:${address.port}`
   }
 
-  /** Live requests that the server holds. */
+  /** Live requests that have not ended, refused ones apart. */
   get held(): ReadonlyArray<Passed> {
-    return this.requests.filter(({ state, url }) => state === "open" && url.searchParams.get("live") === "true")
+    return this.requests.filter(({ state, status = 200, url }) =>
+      state === "open" && status === 200 && url.searchParams.get("live") === "true"
+    )
   }
 
   /** Waits until the condition holds, which is asked whenever a request comes, is answered or ends. */
