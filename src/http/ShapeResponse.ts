@@ -4,7 +4,7 @@
  */
 import { type Effect, Schema } from "effect"
 import * as LogFrame from "./LogFrame.ts"
-import type { FieldErrors } from "./ShapeParams.ts"
+import type { InvalidParameters, Problems } from "./ResponseSchemas.ts"
 
 /** The body of a request could not be had: it is longer than the limit, or its client has stopped sending. */
 export class RequestBodyError
@@ -156,10 +156,10 @@ export const make = (options: { readonly version: string; readonly requestIdPref
   }
 
   /** An error on `/v1/shape`: never cached. */
-  const error = (
+  const error = <S extends keyof Problems>(
     request: HttpRequest,
-    status: number,
-    body: Readonly<Record<string, unknown>>,
+    status: S,
+    body: Problems[S],
     extra: ReadonlyArray<string> = []
   ): ShapeResponse => {
     const get = request.method === "GET" || request.method === "HEAD"
@@ -178,7 +178,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       logHeaders(request, cacheControl, of, "text/event-stream"),
 
     /** 400 with the protocol's field messages. */
-    invalid: (request: HttpRequest, errors: FieldErrors): ShapeResponse =>
+    invalid: (request: HttpRequest, errors: InvalidParameters["errors"]): ShapeResponse =>
       error(request, 400, { message: "Invalid request", errors }),
 
     /** 503 with a message; the client comes back after so many seconds. */
