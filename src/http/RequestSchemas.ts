@@ -77,7 +77,7 @@ export const parseCursor = (text: string): number => /^-?\d{1,15}$/.test(text) ?
 
 const flag = (description: string) =>
   meaning(Schema.Boolean, {
-    description: `${description} Set by any value but \`false\`, and by none.`,
+    description: `${description} Set by any value but \`false\`, and by its bare name.`,
     examples: ["true", "false"],
     read: (text) => Either.right(parseFlag(text)),
     print: String
@@ -259,6 +259,11 @@ const parseInteger = (text: string): Parsed<number> => {
   return /^[+-]?\d+$/.test(text) && Number.isSafeInteger(value) ? Either.right(value) : Either.left(IS_INVALID)
 }
 
+const wholeFrom = (least: number) =>
+  Schema.Int.pipe(
+    Schema.between(least, Number.MAX_SAFE_INTEGER, { description: `A whole number from ${least} on.` })
+  )
+
 /** Parameters of a subset: `subset__where` and so on, or `subset[where]`. */
 export const Subset = {
   where: text({
@@ -277,14 +282,14 @@ export const Subset = {
     description: "`column [ASC | DESC] [NULLS FIRST | LAST], …`. Needed with `limit` or `offset`.",
     examples: ["created_at DESC, id"]
   }),
-  limit: meaning(Schema.Int.pipe(Schema.positive()), {
+  limit: meaning(wholeFrom(1), {
     description: "Most rows, at most 2^53 - 1.",
     examples: ["10"],
     pattern: "^\\+?0*[1-9]\\d{0,14}$",
     read: (text) => Either.filterOrLeft(parseInteger(text), (value) => value > 0, () => "must be greater than 0"),
     print: String
   }),
-  offset: meaning(Schema.NonNegativeInt, {
+  offset: meaning(wholeFrom(0), {
     description: "Rows of the order that are passed over, at most 2^53 - 1.",
     examples: ["0"],
     pattern: "^(?:\\+?\\d{1,15}|-0+)$",
@@ -347,7 +352,7 @@ export const ShapeBody = {
 
 const AnyJson = Schema.Unknown.annotations({
   description: "Its content means nothing here.",
-  jsonSchema: { type: ["object", "array", "string", "null"] }
+  jsonSchema: { type: ["object", "array", "string", "number", "boolean", "null"] }
 })
 
 /** Parameters of a subset in a body. */
@@ -373,20 +378,20 @@ const NEEDS_ORDER = { dependentRequired: { limit: ["order_by"], offset: ["order_
 const isOrdered = (of: { readonly limit?: unknown; readonly offset?: unknown; readonly order_by?: unknown }): boolean =>
   of.limit === undefined && of.offset === undefined || of.order_by !== undefined && of.order_by !== ""
 
-const ordered = Schema.filter(isOrdered, { jsonSchema: NEEDS_ORDER })
+const ordered = (jsonSchema: object) => Schema.filter(isOrdered, { jsonSchema: { ...NEEDS_ORDER, ...jsonSchema } })
 
 /** The body of a POST. */
 export const PostBody = Schema.Union(
   Schema.extend(
     partial(ShapeBody),
     Schema.Struct({
-      subset: partial(SubsetBody).pipe(ordered).annotations({
+      subset: partial(SubsetBody).pipe(ordered({})).annotations({
         identifier: "Subset",
         description: "A subset of the rows."
       })
     })
   ).annotations({ description: "A subset, and further parameters beside it." }),
-  partial({ ...ShapeBody, ...SubsetBody }).pipe(ordered).annotations({
+  partial({ ...ShapeBody, ...SubsetBody }).pipe(ordered({ not: { required: ["subset"] } })).annotations({
     description: "`where`, `params`, `order_by`, `limit` and `offset` are those of a subset, others further parameters."
   })
 ).annotations({ identifier: "PostBody" })

@@ -99,7 +99,9 @@ export const MustRefetch = Schema.Tuple(
   description: "The log can't be continued: forget it and start over at `offset=-1`."
 })
 
-const SnapshotMark = Schema.Int.pipe(Schema.between(0, 2 ** 31 - 1))
+const SnapshotMark = Schema.Int.pipe(
+  Schema.between(0, 2 ** 31 - 1, { description: "Tells the rows of one subset from those of another." })
+)
 
 export const SubsetRows = Schema.Struct({
   metadata: Schema.Struct({
@@ -175,7 +177,12 @@ export const Unauthorized = Schema.Struct({ message: Schema.Literal("Unauthorize
   }
 )
 
-export const NotFound = Schema.Literal("Not found")
+/** The document that describes all of this. */
+export const OpenApiDocument = Schema.Struct(
+  { openapi: Schema.Literal("3.1.0") },
+  { key: Schema.String, value: Schema.Unknown.annotations({ jsonSchema: { type: ["object", "array", "string"] } }) }
+).annotations({ identifier: "OpenApiDocument" })
+
 export const UriTooLong = Schema.Literal("URI too long")
 
 export type InvalidParameters = typeof InvalidParameters.Type

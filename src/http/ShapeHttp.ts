@@ -91,6 +91,31 @@ const toPlatform = (
   }
 }
 
+/** Answers requests with the routes' responses. */
+const responder = Effect.gen(function*() {
+  const { handle } = yield* ShapeRoutes
+  const { keepAliveTimeoutMs } = yield* HttpOptions
+  return Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+    const mark = request.url.indexOf("?")
+    const releases: Array<() => void> = []
+    // The request's scope is closed when its response has been sent.
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const release of releases) release()
+      })
+    )
+    const response = yield* handle({
+      method: request.method,
+      path: mark === -1 ? request.url : request.url.slice(0, mark),
+      query: mark === -1 ? "" : request.url.slice(mark + 1),
+      headers: request.headers,
+      body: bodyOf(request, keepAliveTimeoutMs),
+      onEnd: (release) => releases.push(release)
+    })
+    return toPlatform(request, response)
+  })
+})
+
 /** `/v1/shape` and `/v1/health`, below whatever prefix the router has. */
 export const routes: Layer.Layer<
   never,
@@ -98,28 +123,19 @@ export const routes: Layer.Layer<
   HttpLayerRouter.HttpRouter | ShapeRoutes | HttpOptions
 > = HttpLayerRouter.use(
   Effect.fnUntraced(function*(router) {
-    const { handle } = yield* ShapeRoutes
-    const { keepAliveTimeoutMs } = yield* HttpOptions
-    const respond = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
-      const mark = request.url.indexOf("?")
-      const releases: Array<() => void> = []
-      // The request's scope is closed when its response has been sent.
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          for (const release of releases) release()
-        })
-      )
-      const response = yield* handle({
-        method: request.method,
-        path: mark === -1 ? request.url : request.url.slice(0, mark),
-        query: mark === -1 ? "" : request.url.slice(mark + 1),
-        headers: request.headers,
-        body: bodyOf(request, keepAliveTimeoutMs),
-        onEnd: (release) => releases.push(release)
-      })
-      return toPlatform(request, response)
-    })
+    const respond = yield* responder
     yield* router.add("*", "/v1/shape", respond)
     yield* router.add("*", "/v1/health", respond)
+  })
+)
+
+/** `/openapi.json`, which describes them. By itself, because an application may well have a document of its own. */
+export const openApi: Layer.Layer<
+  never,
+  never,
+  HttpLayerRouter.HttpRouter | ShapeRoutes | HttpOptions
+> = HttpLayerRouter.use(
+  Effect.fnUntraced(function*(router) {
+    yield* router.add("*", "/openapi.json", yield* responder)
   })
 )

@@ -257,6 +257,18 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       return { status, headers, body: LogFrame.ascii(`{"status":"${state}"}`) }
     },
 
+    /** The OpenAPI document, or without its body the 304 of a client that has it. */
+    openApi: (request: HttpRequest, etag: string, body: LogFrame.ResponseBody | undefined): ShapeResponse => {
+      const headers = withCors(request, OTHER_METHODS, "public, max-age=300")
+      headers.push("content-type", JSON_TYPE, "etag", etag)
+      return {
+        status: body === undefined ? 304 : 200,
+        headers,
+        body: body ?? LogFrame.none,
+        sameBytes: body && { key: etag, isLive: false }
+      }
+    },
+
     root: (request: HttpRequest): ShapeResponse => ({
       status: 200,
       headers: withCors(request, OTHER_METHODS, DEFAULT_CACHE),
