@@ -248,7 +248,7 @@ export class World {
   readonly server: ServerProcess
   readonly database: Postgres.TestDatabase
   private readonly agent = new http.Agent({ keepAlive: true })
-  private readonly streams: Array<Events> = []
+  private readonly ends: Array<() => Promise<void> | void> = []
   private static tables = 0
 
   constructor(server: ServerProcess, database: Postgres.TestDatabase) {
@@ -263,6 +263,19 @@ export class World {
 
   query(sql: string): Promise<ReadonlyArray<Postgres.Row>> {
     return Effect.runPromise(this.database.query(sql))
+  }
+
+  /** A connection of its own, for a transaction that is left open. */
+  async session() {
+    const scope = await Effect.runPromise(Scope.make())
+    const { exec, query } = await Effect.runPromise(Scope.extend(this.database.session, scope))
+    const end = () => Effect.runPromise(Scope.close(scope, Exit.void))
+    this.ends.push(end)
+    return {
+      exec: (sql: string) => Effect.runPromise(exec(sql)),
+      query: (sql: string) => Effect.runPromise(query(sql)),
+      close: end
+    }
   }
 
   /** A table of the row's own. Returns its name. */
@@ -425,7 +438,7 @@ export class World {
       })
     return new Promise((resolve, reject) => {
       const request = http.request(
-        { host: "127.0.0.1", port: this.server.port, method, path, headers, agent: false },
+        { host: "127.0.0.1", port: this.server.port, method, path, headers, agent: this.agent },
         (response) => {
           response.setEncoding("utf8")
           response.on("data", (part: string) => {
@@ -445,7 +458,7 @@ export class World {
             until: wait,
             close: () => request.destroy()
           }
-          this.streams.push(stream)
+          this.ends.push(stream.close)
           resolve(stream)
         }
       )
@@ -454,8 +467,8 @@ export class World {
     })
   }
 
-  close(): void {
-    for (const stream of this.streams) stream.close()
+  async close(): Promise<void> {
+    for (const end of this.ends) await end()
     this.agent.destroy()
   }
 }
@@ -530,7 +543,7 @@ export const conforms = (section: Section): void => {
     })
     afterAll(async () => {
       for (const world of worlds.values()) {
-        world.close()
+        await world.close()
         await world.server.dispose()
       }
       if (scope) await Effect.runPromise(Scope.close(scope, Exit.void))
