@@ -13,9 +13,6 @@ export class RequestBodyError
   })
 {}
 
-/** Longest body of a request, in bytes: beyond it the answer is 413. */
-export const MAX_REQUEST_BODY = 8_000_000
-
 export interface HttpRequest {
   readonly method: string
   /** Path as it came, percent-encoded, without the query. */
