@@ -1,11 +1,12 @@
 /**
  * `useShape` of the published React integration against the real server: what the page shows is what `SELECT` says.
  */
-import type { Row } from "@electric-sql/client"
+import { type Row, snakeCamelMapper } from "@electric-sql/client"
 import { preloadShape, useShape } from "@electric-sql/react"
 import assert from "node:assert/strict"
 import { createElement, useEffect, useState } from "react"
 import { Gateway } from "../support/Gateway.ts"
+import { matches } from "../support/Materialised.ts"
 import { type Page, setVisible, withPage } from "../support/Page.ts"
 import { AS_TEXT, type Scenario, scenario } from "../support/Scenario.ts"
 
@@ -175,6 +176,10 @@ onPage("a selector gives a part, and what was loaded ahead is there from the fir
   assert.equal(shape_.currentRows.find(({ id }) => id === "4")?.n, "100")
   assert.equal(renders, before)
   assert.deepEqual(page.texts(".titles"), [second])
+  await db.exec("DELETE FROM items WHERE id = 6")
+  const third = await expected()
+  await page.until(() => page.texts(".titles")[0] === third, third)
+  assert.equal(renders, before + 1)
 })
 
 onPage("an error is shown, and the shape comes when it has been dealt with", {}, async ({ page, shape, shows }) => {
@@ -225,12 +230,16 @@ onPage("a component that goes frees its live request on the server", {
 })
 
 onPage("a page that is out of sight asks for nothing, and catches up when it is back", {}, async ({
+  client,
   db,
   gateway,
   page,
+  select,
   shape,
   shows
 }) => {
+  // One that is no part of the page: by its rows the change has been served.
+  const elsewhere = client({ table: "items" }, { parser: AS_TEXT, runtimeVisibility: { subscribe: () => () => {} } })
   await page.render(createElement(List, { name: "all", options: shape({ table: "items" }) }))
   await shows("all", "SELECT * FROM items")
   try {
@@ -240,8 +249,11 @@ onPage("a page that is out of sight asks for nothing, and catches up when it is 
       setVisible(false)
       await gateway.until(() => held!.state !== "open", "the end of the live request")
       const asked = gateway.requests.length
+      const shown = page.texts(".all li")
       await db.exec(sql)
+      await matches(elsewhere, select, "SELECT * FROM items")
       assert.equal(gateway.requests.length, asked)
+      assert.deepEqual(page.texts(".all li"), shown)
       setVisible(true)
       await shows("all", "SELECT * FROM items")
     }
@@ -249,3 +261,34 @@ onPage("a page that is out of sight asks for nothing, and catches up when it is 
     setVisible(true)
   }
 })
+
+onPage(
+  "a list that follows by server-sent events, with camel-cased names",
+  {},
+  async ({ db, gateway, page, shape, shows }) => {
+    await db.exec("ALTER TABLE items ADD COLUMN made_at timestamptz NOT NULL DEFAULT '2026-01-01T00:00:00Z'")
+    const seconds = (text: string) => BigInt(Math.round(new Date(text).getTime() / 1000))
+    const Made = () => {
+      const { data } = useShape<Item>(shape({ table: "items", where: "id < 5" }, {
+        columnMapper: snakeCamelMapper(),
+        liveSse: true,
+        parser: { ...AS_TEXT, timestamptz: seconds }
+      }))
+      const rows = data.map((row) =>
+        createElement("li", { key: row.id }, textOf({ ...row, n: `${row.n} ${String(row["madeAt"])}` }))
+      )
+      return createElement("ul", { className: "made" }, rows)
+    }
+    const sql = "SELECT id, title, n || ' ' || extract(epoch FROM made_at)::bigint AS n FROM items WHERE id < 5"
+    await page.render(createElement(Made))
+    await shows("made", sql)
+    await gateway.until(() => gateway.held.length === 1, "the stream of events")
+    const [held] = gateway.held
+    assert.equal(held!.url.searchParams.get("live_sse"), "true")
+    for (const change of ["made_at = '2026-02-03 04:05:06+02'", "n = n + 1, title = ''", "id = id - 10"]) {
+      await db.exec(`UPDATE items SET ${change} WHERE id < 4`)
+      await shows("made", sql)
+    }
+    assert.equal(held!.state, "open")
+  }
+)
