@@ -4,7 +4,7 @@
  */
 import { FetchError, type ShapeStreamOptions } from "@electric-sql/client"
 import assert from "node:assert/strict"
-import { Gateway, type Passed } from "../support/Gateway.ts"
+import { type Passed, withGateway } from "../support/Gateway.ts"
 import { matches } from "../support/Materialised.ts"
 import { AS_TEXT, type Client, scenario } from "../support/Scenario.ts"
 
@@ -44,9 +44,8 @@ scenario("a wrong secret: onError gives the right one, or the stream stops", {
   setup,
   env: { SHAPELOG_INSECURE: "false", SHAPELOG_SECRET: "s3&cr=t" }
 }, async ({ client, db, select, server }) => {
-  const gateway = await Gateway.open(server.url)
-  try {
-    const url = `${gateway.url}/v1/shape`
+  await withGateway(server.url, async (gateway) => {
+    const url = gateway.shapeUrl
     const { errors, onError } = collecting(() => ({ params: { table: "items", secret: "s3&cr=t" } }))
     const one = client({ table: "items", secret: "wrong" }, { url, onError, parser: AS_TEXT })
     await matches(one, select, "SELECT * FROM items")
@@ -70,9 +69,7 @@ scenario("a wrong secret: onError gives the right one, or the stream stops", {
       assert.deepEqual(one.rows, [])
       assert.deepEqual(statuses(gateway.requests.slice(asked)), [401])
     }
-  } finally {
-    await gateway.close()
-  }
+  })
 })
 
 scenario("a token that has run out in the midst of it: onError gives other headers", { setup }, async ({
@@ -82,18 +79,18 @@ scenario("a token that has run out in the midst of it: onError gives other heade
   server
 }) => {
   const valid = new Set(["Bearer 1"])
-  const gateway = await Gateway.open(server.url, ({ headers }) =>
+  const decide = ({ headers }: Passed) =>
     valid.has(headers.authorization ?? "")
       ? undefined
-      : { status: 401, headers: { "content-type": "text/plain" }, body: "who are you?" })
-  try {
+      : { status: 401, headers: { "content-type": "text/plain" }, body: "who are you?" }
+  await withGateway(server.url, async (gateway) => {
     let token = 1
     const { errors, onError } = collecting(async () => {
       token = await Promise.resolve(token + 1)
       return { headers: { authorization: `Bearer ${token}` } }
     })
     const one = client({ table: "items" }, {
-      url: `${gateway.url}/v1/shape`,
+      url: gateway.shapeUrl,
       headers: { authorization: "Bearer 1", "x-kept": "yes" },
       onError,
       parser: AS_TEXT
@@ -115,17 +112,14 @@ scenario("a token that has run out in the midst of it: onError gives other heade
     assert.equal(one.stream.shapeHandle, handle)
     assert.equal(gateway.requests.filter((request) => request.url.searchParams.get("offset") === "-1").length, 1)
     assert.ok(gateway.requests.every(({ headers }) => headers["x-kept"] === "yes"))
-  } finally {
-    await gateway.close()
-  }
+  }, decide)
 })
 
 scenario("a request that is wrong: onError gives another, or the stream stops with the field's message", {
   setup
 }, async ({ client, db, select, server }) => {
-  const gateway = await Gateway.open(server.url)
-  try {
-    const url = `${gateway.url}/v1/shape`
+  await withGateway(server.url, async (gateway) => {
+    const url = gateway.shapeUrl
     const fixes: Array<NonNullable<Options["params"]>> = [
       { table: "items", where: "nr > 1", columns: ["id"] },
       { table: "items", where: "id > 3", columns: ["id", "name"] },
@@ -161,19 +155,16 @@ scenario("a request that is wrong: onError gives another, or the stream stops wi
       }
       assert.deepEqual(statuses(gateway.requests.slice(asked)), [400, 400])
     }
-  } finally {
-    await gateway.close()
-  }
+  })
 })
 
 scenario("a server that is too busy: the client comes back when it was told to", {
   setup: `${setup}; CREATE TABLE slow (id int PRIMARY KEY); INSERT INTO slow VALUES (1)`,
   env: { SHAPELOG_MAX_CONCURRENT_REQUESTS: "{\"initial\": 1, \"existing\": 100}" }
 }, async ({ client, db, select, server }) => {
-  const gateway = await Gateway.open(server.url)
   const session = await db.session()
-  try {
-    const url = `${gateway.url}/v1/shape`
+  await withGateway(server.url, async (gateway) => {
+    const url = gateway.shapeUrl
     // The one request that may make a shape waits for a table that is locked.
     await session.exec("BEGIN; LOCK TABLE slow IN ACCESS EXCLUSIVE MODE")
     const slow = client({ table: "slow" }, { url, parser: AS_TEXT })
@@ -201,9 +192,7 @@ scenario("a server that is too busy: the client comes back when it was told to",
     await matches(one!, select, "SELECT * FROM items")
     assert.equal(failed.length, 1)
     assert.ok(performance.now() - failed[0]! > seconds * 1000 - 100, "it came back before it was told to")
-  } finally {
-    await gateway.close()
-  }
+  })
 })
 
 scenario(
@@ -211,12 +200,12 @@ scenario(
   { setup },
   async ({ client, select, server }) => {
     let refusals = 5
-    const gateway = await Gateway.open(server.url, () => refusals-- > 0 ? { status: 503, body: "not yet" } : undefined)
-    try {
+    const decide = () => refusals-- > 0 ? { status: 503, body: "not yet" } : undefined
+    await withGateway(server.url, async (gateway) => {
       let failed = 0
       const { errors, onError } = collecting(() => ({}))
       const one = client({ table: "items" }, {
-        url: `${gateway.url}/v1/shape`,
+        url: gateway.shapeUrl,
         parser: AS_TEXT,
         onError,
         backoffOptions: {
@@ -233,8 +222,6 @@ scenario(
       assert.deepEqual(statuses(gateway.requests.slice(0, 6)), [503, 503, 503, 503, 503, 200])
       assert.equal(failed, 5)
       assert.deepEqual(errors.map(({ status }) => status), [503])
-    } finally {
-      await gateway.close()
-    }
+    }, decide)
   }
 )

@@ -5,7 +5,7 @@
 import { createColumnMapper, type Row, snakeCamelMapper } from "@electric-sql/client"
 import assert from "node:assert/strict"
 import type { Values } from "../support/Follower.ts"
-import { Gateway } from "../support/Gateway.ts"
+import { withGateway } from "../support/Gateway.ts"
 import { matches } from "../support/Materialised.ts"
 import { AS_TEXT, scenario } from "../support/Scenario.ts"
 
@@ -187,8 +187,7 @@ scenario("parameters and headers as texts, lists and functions", {
     CREATE TABLE notes (id int PRIMARY KEY, "a b" text, owner text, rank int8);
     INSERT INTO notes VALUES (1, 'x&y=z', 'ü%20+ "q"', 1), (2, 'x', 'o''1', 2), (3, NULL, 'a,b', 9007199254740993), (4, '#', '$1', 4)`
 }, async ({ client, db, select, server }) => {
-  const gateway = await Gateway.open(server.url)
-  try {
+  await withGateway(server.url, async (gateway) => {
     let token = 0
     let owner = "ü%20+ \"q\""
     const one = client({
@@ -201,7 +200,7 @@ scenario("parameters and headers as texts, lists and functions", {
       tenant: () => "t 1",
       labels: ["x", "y,z"]
     }, {
-      url: `${gateway.url}/v1/shape`,
+      url: gateway.shapeUrl,
       parser: AS_TEXT,
       headers: {
         "x-fixed": "one",
@@ -245,7 +244,5 @@ scenario("parameters and headers as texts, lists and functions", {
     await matches(list, select, "SELECT * FROM notes WHERE rank > 1 AND id IN (2, 3, 4)")
     await db.exec("UPDATE notes SET rank = rank - 3")
     await matches(list, select, "SELECT * FROM notes WHERE rank > 1 AND id IN (2, 3, 4)")
-  } finally {
-    await gateway.close()
-  }
+  })
 })

@@ -12,7 +12,7 @@ import {
 } from "@electric-sql/client"
 import assert from "node:assert/strict"
 import type { Values } from "../support/Follower.ts"
-import { Gateway, type Passed } from "../support/Gateway.ts"
+import { type Passed, withGateway } from "../support/Gateway.ts"
 import { canonical, matches } from "../support/Materialised.ts"
 import { AS_TEXT, scenario } from "../support/Scenario.ts"
 
@@ -69,10 +69,9 @@ const subsets: ReadonlyArray<readonly [SubsetParams, string]> = [
 
 for (const subsetMethod of ["GET", "POST"] as const) {
   scenario(`subsets with a column mapper, by ${subsetMethod}`, { setup }, async ({ client, db, select, server }) => {
-    const gateway = await Gateway.open(server.url)
-    try {
+    await withGateway(server.url, async (gateway) => {
       const one = client({ table: "line_items", where: "lineId < $1", params: ["190"] }, {
-        url: `${gateway.url}/v1/shape`,
+        url: gateway.shapeUrl,
         columnMapper: snakeCamelMapper(),
         log: "changes_only",
         offset: "now",
@@ -158,9 +157,7 @@ for (const subsetMethod of ["GET", "POST"] as const) {
       await db.exec("UPDATE line_items SET note = 'after the refusals'")
       await now()
       assert.deepEqual(one.errors, [])
-    } finally {
-      await gateway.close()
-    }
+    })
   })
 }
 

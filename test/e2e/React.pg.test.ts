@@ -48,7 +48,7 @@ const onPage = (name: string, env: Readonly<Record<string, string>>, body: (stag
           page,
           gateway,
           shape: (params, more) => ({
-            url: `${gateway.url}/v1/shape`,
+            url: gateway.shapeUrl,
             params,
             parser: AS_TEXT,
             signal: aborter.signal,

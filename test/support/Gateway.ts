@@ -72,6 +72,11 @@ export class Gateway {
     return `http://127.0.0.1:${address.port}`
   }
 
+  /** What the published client takes for `url`. */
+  get shapeUrl(): string {
+    return `${this.url}/v1/shape`
+  }
+
   /** Live requests that have not ended, refused ones apart. */
   get held(): ReadonlyArray<Passed> {
     return this.requests.filter(({ state, status = 200, url }) =>
@@ -153,5 +158,19 @@ export class Gateway {
     })
     upstream.end(body)
     this.changed()
+  }
+}
+
+/** Runs with a gateway before a server. */
+export const withGateway = async (
+  target: string,
+  body: (gateway: Gateway) => Promise<void>,
+  decide?: Decide
+): Promise<void> => {
+  const gateway = await Gateway.open(target, decide)
+  try {
+    await body(gateway)
+  } finally {
+    await gateway.close()
   }
 }

@@ -41,3 +41,7 @@ export const changesOf = (messages: Iterable<Message<Row<unknown>>>): ReadonlyAr
   [...messages].flatMap((message) =>
     isChangeMessage(message) ? [`${message.headers.operation} ${String(message.value["id"])}`] : []
   )
+
+/** The control messages among them, such as `up-to-date`. */
+export const controlsOf = (messages: Iterable<Message<Row<unknown>>>): ReadonlyArray<string> =>
+  [...messages].flatMap((message) => isControlMessage(message) ? [message.headers.control] : [])
