@@ -44,7 +44,7 @@ const FILL = `INSERT INTO items SELECT i, 'name, "' || i || E'"\\n', i * 9000000
 
 scenario("one shape into a table: each way of the first insertion, changes, rotation", {
   setup: `CREATE TABLE items (${ITEMS}); ${FILL}`,
-  timeout: 180_000
+  timeout: 240_000
 }, async ({ db, select, server }) => {
   const lite = await open()
   try {
@@ -122,7 +122,9 @@ scenario("several shapes change together, transaction by transaction", {
     CREATE TABLE quiet (id int PRIMARY KEY);
     INSERT INTO accounts SELECT i, 1000 FROM generate_series(1, 8) i;
     INSERT INTO savings SELECT i, 0 FROM generate_series(1, 8) i`,
-  timeout: 180_000
+  // What is seen in time is not seen because a live request of a shape without news has ended.
+  env: { SHAPELOG_LONG_POLL_TIMEOUT: "60s" },
+  timeout: 240_000
 }, async ({ db, select, server }) => {
   const WRITERS = 4
   const ROUNDS = 6
@@ -189,7 +191,7 @@ scenario("several shapes change together, transaction by transaction", {
         const before = seen.size
         await Promise.all(Array.from({ length: WRITERS }, (_, writer) => write(round, writer)))
         // A shape without news must not hold the others back.
-        await eventually(() => seen.size > before ? undefined : `round ${round} is not to be seen`, 10_000)
+        await eventually(() => seen.size > before ? undefined : `round ${round} is not to be seen`, 20_000)
       }
       for (const table of tables) await same(lite, select, table, table)
     } finally {
@@ -212,7 +214,7 @@ scenario("several shapes change together, transaction by transaction", {
 
 scenario("a database that is closed and opened again goes on where it was", {
   setup: `CREATE TABLE items (${ITEMS}); ${FILL}`,
-  timeout: 180_000
+  timeout: 240_000
 }, async ({ db, select, server }) => {
   const directory = await fs.mkdtemp(path.join(tmpdir(), "shapelog-pglite-"))
   const gateway = await Gateway.open(server.url)
