@@ -6,16 +6,8 @@ import { createColumnMapper, type Row, snakeCamelMapper } from "@electric-sql/cl
 import assert from "node:assert/strict"
 import type { Values } from "../support/Follower.ts"
 import { withGateway } from "../support/Gateway.ts"
-import { matches } from "../support/Materialised.ts"
+import { camel, matches } from "../support/Materialised.ts"
 import { AS_TEXT, scenario } from "../support/Scenario.ts"
-
-const camel = (row: Values): Row<unknown> =>
-  Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [
-      name.replace(/(?<=[a-z])_([a-z])/g, (_, c: string) => c.toUpperCase()),
-      value
-    ])
-  )
 
 scenario("a column mapper: rows, where, columns and parameters", {
   setup: `

@@ -13,7 +13,7 @@ import {
 import assert from "node:assert/strict"
 import type { Values } from "../support/Follower.ts"
 import { type Passed, withGateway } from "../support/Gateway.ts"
-import { canonical, matches } from "../support/Materialised.ts"
+import { camel, canonical, controlsOf, matches } from "../support/Materialised.ts"
 import { AS_TEXT, scenario } from "../support/Scenario.ts"
 
 const setup = `
@@ -21,14 +21,6 @@ const setup = `
     line_id int PRIMARY KEY, order_id int NOT NULL, unit_price numeric(10, 2), sold_at timestamptz, note text);
   INSERT INTO line_items SELECT i, i % 7, CASE WHEN i % 10 > 0 THEN i * 1.5 END,
     '2026-01-01T00:00:00Z'::timestamptz + i * interval '1 hour', 'note ' || i FROM generate_series(1, 200) i`
-
-const camel = (row: Values): Row<unknown> =>
-  Object.fromEntries(
-    Object.entries(row).map(([name, value]) => [
-      name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
-      value
-    ])
-  )
 
 const isSubset = ({ method, url }: Passed): boolean =>
   method === "POST" || [...url.searchParams.keys()].some((key) => key.startsWith("subset__"))
@@ -237,3 +229,44 @@ scenario("rows beside a stream that has them all", { setup }, async ({ client, d
   await db.exec("DELETE FROM line_items WHERE line_id > 50")
   await matches(one, select, "SELECT line_id, order_id FROM line_items")
 })
+
+for (const liveSse of [false, true]) {
+  const how = liveSse ? "events" : "long polls"
+  scenario(`subsets, refreshes and writes at once (${how})`, { setup }, async ({ client, db, select }) => {
+    const one = client({ table: "line_items" }, {
+      log: "changes_only",
+      offset: "now",
+      parser: AS_TEXT,
+      liveSse,
+      subsetMethod: "POST"
+    })
+    await one.until(() => one.stream.isUpToDate, "the end of a log without rows")
+    let isWriting = true
+    const write = async (seed: number) => {
+      for (let i = seed; isWriting; i += 1) {
+        const id = 1 + (i * 37 * seed) % 200
+        await db.exec(`
+          UPDATE line_items SET unit_price = ${i} WHERE line_id IN (${id}, ${1 + id % 200});
+          UPDATE line_items SET note = 'by ${seed}, ${i}' WHERE line_id = ${id}`)
+      }
+    }
+    const writers = [1, 2].map(write)
+    try {
+      for (let order = 0; order < 7; order++) {
+        const where = { where: "order_id = $1", params: { 1: String(order) } }
+        // A subset that is asked for while the last one is on its way.
+        await Promise.all([
+          one.shape.requestSnapshot(where),
+          one.shape.requestSnapshot({ ...where, orderBy: "line_id", limit: 5 })
+        ])
+        if (order % 3 === 1) await one.stream.forceDisconnectAndRefresh()
+      }
+    } finally {
+      isWriting = false
+      await Promise.all(writers)
+    }
+    await matches(one, select, "SELECT * FROM line_items")
+    assert.deepEqual(one.errors, [])
+    assert.deepEqual(controlsOf(one.messages).filter((control) => control === "must-refetch"), [])
+  })
+}

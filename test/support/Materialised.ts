@@ -45,3 +45,12 @@ export const changesOf = (messages: Iterable<Message<Row<unknown>>>): ReadonlyAr
 /** The control messages among them, such as `up-to-date`. */
 export const controlsOf = (messages: Iterable<Message<Row<unknown>>>): ReadonlyArray<string> =>
   [...messages].flatMap((message) => isControlMessage(message) ? [message.headers.control] : [])
+
+/** A row of `SELECT` with the names that the client's `snakeCamelMapper` gives its columns. */
+export const camel = (row: Values): Row<unknown> =>
+  Object.fromEntries(
+    Object.entries(row).map(([name, value]) => [
+      name.replace(/(?<=[a-z])_([a-z])/g, (_, letter: string) => letter.toUpperCase()),
+      value
+    ])
+  )
