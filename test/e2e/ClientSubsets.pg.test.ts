@@ -11,7 +11,6 @@ import {
   type SubsetParams
 } from "@electric-sql/client"
 import assert from "node:assert/strict"
-import type { Values } from "../support/Follower.ts"
 import { type Passed, withGateway } from "../support/Gateway.ts"
 import { camel, canonical, controlsOf, matches } from "../support/Materialised.ts"
 import { AS_TEXT, scenario } from "../support/Scenario.ts"
