@@ -377,75 +377,87 @@ const numbers = (seed: number) => {
   }
 }
 
-scenario("four writers: collections of every mode, begun while they write, end with what the table holds", {
-  setup: TODOS,
-  timeout: 120_000
-}, async ({ db, select, server }) => {
-  const WRITERS = 4
-  const TRANSACTIONS = 80
-  const owners = ["'ann'", "'bob'", "'eve'", "NULL"]
-  /** One row after another in the order of their keys, so that no two writers wait for each other. */
-  const transaction = (next: (bound: number) => number): string => {
-    const ids = Array.from({ length: 1 + next(4) }, () => 1 + next(60)).sort((a, b) => a - b)
-    const statements = ids.map((id) => {
-      const owner = owners[next(owners.length)]
-      const rank = next(10) === 0 ? "NULL" : next(41)
-      return [
-        `INSERT INTO todos VALUES (${id}, ${owner}, 'new', ${rank}) ON CONFLICT (id) DO UPDATE SET title = 'kept'`,
-        `UPDATE todos SET owner = ${owner} WHERE id = ${id}`,
-        `UPDATE todos SET rank = ${rank}, done = NOT done WHERE id = ${id}`,
-        `UPDATE todos SET title = title || '.' WHERE id = ${id}`,
-        `DELETE FROM todos WHERE id = ${id}`
-      ][next(5)]
-    })
-    return `BEGIN; ${statements.join("; ")}; ${next(8) === 0 ? "ROLLBACK" : "COMMIT"}`
-  }
-  const make = (syncMode: (typeof MODES)[number], replica?: "full") =>
-    makeTodos({ url: server.url, syncMode, where: MINE, replica })
-  const early = MODES.map((mode) => make(mode))
-  const late = MODES.map((mode) => make(mode))
-  const tagged = tagAwareCollection(server.url, "todos", MINE)
-  const parts = make("on-demand", "full")
-  const queries = [...early.map(everything)]
-  const ranges: Array<readonly [ReturnType<typeof liveQuery>, string]> = []
-  /** Steps between the writers' transactions: what is begun meanwhile. */
-  const meanwhile: ReadonlyArray<() => void> = [
-    ...late.map((todos) => () => queries.push(everything(todos))),
-    ...[0, 10, 20, 30].map((from) => () => {
-      ranges.push([
-        liveQuery(parts, ({ rank }) => and(gte(rank, from), lt(rank, from + 15))),
-        `SELECT * FROM todos WHERE ${MINE} AND rank >= ${from} AND rank < ${from + 15}`
-      ])
-      ranges.at(-1)![0].startSyncImmediate()
-    })
-  ]
-  await Promise.all(queries.map((query) => query.preload()))
-  let done = 0
-  await Promise.all(Array.from({ length: WRITERS }, async (_, writer) => {
-    const session = await db.session()
-    const next = numbers(writer + 1)
-    for (let i = 0; i < TRANSACTIONS; i++) {
-      await session.exec(transaction(next))
-      const step = ++done
-      if (step % 40 === 20) {
-        meanwhile[(step - 20) / 40]?.()
-        for (const query of queries) query.startSyncImmediate()
-      }
+const fourWriters = (name: string, kills: number, seed: number) =>
+  scenario(name, {
+    setup: TODOS,
+    timeout: 120_000
+  }, async ({ db, select, server }) => {
+    const WRITERS = 4
+    const TRANSACTIONS = 80
+    const owners = ["'ann'", "'bob'", "'eve'", "NULL"]
+    /** One row after another in the order of their keys, so that no two writers wait for each other. */
+    const transaction = (next: (bound: number) => number): string => {
+      const ids = Array.from({ length: 1 + next(4) }, () => 1 + next(60)).sort((a, b) => a - b)
+      const statements = ids.map((id) => {
+        const owner = owners[next(owners.length)]
+        const rank = next(10) === 0 ? "NULL" : next(41)
+        return [
+          `INSERT INTO todos VALUES (${id}, ${owner}, 'new', ${rank}) ON CONFLICT (id) DO UPDATE SET title = 'kept'`,
+          `UPDATE todos SET owner = ${owner} WHERE id = ${id}`,
+          `UPDATE todos SET rank = ${rank}, done = NOT done WHERE id = ${id}`,
+          `UPDATE todos SET title = title || '.' WHERE id = ${id}`,
+          `DELETE FROM todos WHERE id = ${id}`
+        ][next(5)]
+      })
+      return `BEGIN; ${statements.join("; ")}; ${next(8) === 0 ? "ROLLBACK" : "COMMIT"}`
     }
-    await session.close()
-  }))
-  assert.equal(done, WRITERS * TRANSACTIONS)
-  assert.equal(ranges.length, 4)
-  assert.equal(queries.length, 6)
-  await tagged.until(await select(`SELECT * FROM todos WHERE ${MINE}`))
-  for (const query of queries) await has(query, select, `SELECT * FROM todos WHERE ${MINE}`)
-  for (const todos of [...early, ...late]) await has(todos, select, `SELECT * FROM todos WHERE ${MINE}`)
-  for (const [range, sql] of ranges) await has(range, select, sql)
-  // Rotation while all of it is open.
-  await db.exec("TRUNCATE todos; INSERT INTO todos SELECT i, 'ann', 'new', i, true FROM generate_series(1, 30) i")
-  await tagged.until(await select(`SELECT * FROM todos WHERE ${MINE}`))
-  for (const query of queries) await has(query, select, `SELECT * FROM todos WHERE ${MINE}`)
-  for (const [range, sql] of ranges) await has(range, select, sql)
-  await tagged.close()
-  for (const each of [...queries, ...ranges.map(([range]) => range), ...early, ...late, parts]) await each.cleanup()
-})
+    const make = (syncMode: (typeof MODES)[number], replica?: "full") =>
+      makeTodos({ url: server.url, syncMode, where: MINE, replica })
+    const early = MODES.map((mode) => make(mode))
+    const late = MODES.map((mode) => make(mode))
+    const tagged = tagAwareCollection(server.url, "todos", MINE)
+    const parts = make("on-demand", "full")
+    const queries = [...early.map(everything)]
+    const ranges: Array<readonly [ReturnType<typeof liveQuery>, string]> = []
+    /** Steps between the writers' transactions: what is begun meanwhile. */
+    const meanwhile: ReadonlyArray<() => void> = [
+      ...late.map((todos) => () => queries.push(everything(todos))),
+      ...[0, 10, 20, 30].map((from) => () => {
+        ranges.push([
+          liveQuery(parts, ({ rank }) => and(gte(rank, from), lt(rank, from + 15))),
+          `SELECT * FROM todos WHERE ${MINE} AND rank >= ${from} AND rank < ${from + 15}`
+        ])
+        ranges.at(-1)![0].startSyncImmediate()
+      })
+    ]
+    await Promise.all(queries.map((query) => query.preload()))
+    let done = 0
+    let killing = Promise.resolve()
+    await Promise.all(Array.from({ length: WRITERS }, async (_, writer) => {
+      const session = await db.session()
+      const next = numbers(seed + writer)
+      for (let i = 0; i < TRANSACTIONS; i++) {
+        await session.exec(transaction(next))
+        const step = ++done
+        if (step % 100 === 50 && step < 100 * kills) {
+          killing = killing.then(async () => {
+            await server.kill()
+            await server.start()
+          })
+        }
+        if (step % 40 === 20) {
+          meanwhile[(step - 20) / 40]?.()
+          for (const query of queries) query.startSyncImmediate()
+        }
+      }
+      await session.close()
+    }))
+    await killing
+    assert.equal(done, WRITERS * TRANSACTIONS)
+    assert.equal(ranges.length, 4)
+    assert.equal(queries.length, 6)
+    await tagged.until(await select(`SELECT * FROM todos WHERE ${MINE}`))
+    for (const query of queries) await has(query, select, `SELECT * FROM todos WHERE ${MINE}`)
+    for (const todos of [...early, ...late]) await has(todos, select, `SELECT * FROM todos WHERE ${MINE}`)
+    for (const [range, sql] of ranges) await has(range, select, sql)
+    // Rotation while all of it is open.
+    await db.exec("TRUNCATE todos; INSERT INTO todos SELECT i, 'ann', 'new', i, true FROM generate_series(1, 30) i")
+    await tagged.until(await select(`SELECT * FROM todos WHERE ${MINE}`))
+    for (const query of queries) await has(query, select, `SELECT * FROM todos WHERE ${MINE}`)
+    for (const [range, sql] of ranges) await has(range, select, sql)
+    await tagged.close()
+    for (const each of [...queries, ...ranges.map(([range]) => range), ...early, ...late, parts]) await each.cleanup()
+  })
+
+fourWriters("four writers: collections of every mode, begun while they write, end with what the table holds", 0, 1)
+fourWriters("four writers: so they do when the server is killed meanwhile", 3, 100)

@@ -2,6 +2,7 @@
  * TanStack DB's collection over a shape of the running server. Of the published clients it is the one that understands tags, move-ins
  * and move-outs, so shapes with subqueries are right in it or wrong.
  */
+import { FetchError } from "@electric-sql/client"
 import { createCollection } from "@tanstack/db"
 import { electricCollectionOptions } from "@tanstack/electric-db-collection"
 import { isDeepStrictEqual } from "node:util"
@@ -25,6 +26,9 @@ export interface TagAwareCollection {
   readonly until: (expected: ReadonlyArray<Values>, what?: string, millis?: number) => Promise<void>
   readonly close: () => Promise<void>
 }
+
+/** A body that breaks off, as when the server is killed, is the one failure that the client does not try again by itself. */
+export const isBrokenOff = (error: Error): boolean => error instanceof FetchError && error.status === 200
 
 /** A row without what TanStack DB adds to it. */
 export const withoutVirtual = <A extends object>(row: A): A =>
@@ -69,7 +73,9 @@ export const tagAwareCollection = (
         return response
       },
       onError: (error) => {
+        if (isBrokenOff(error)) return {}
         failure = error
+        return undefined
       }
     },
     startSync: true,

@@ -6,7 +6,7 @@ import { isDeepStrictEqual } from "node:util"
 import { eventually } from "./Eventually.ts"
 import type { Values } from "./Follower.ts"
 import type { Scenario, Sql } from "./Scenario.ts"
-import { withoutVirtual } from "./TagClient.ts"
+import { isBrokenOff, withoutVirtual } from "./TagClient.ts"
 
 export interface Todo extends Record<string, unknown> {
   readonly id: number
@@ -69,6 +69,11 @@ export const makeTodos = (options: TodosOptions) => {
         ...(options.replica && { replica: options.replica })
       },
       warnOnHttp: false,
+      onError: (error) => {
+        if (isBrokenOff(error)) return {}
+        console.error(error)
+        return undefined
+      },
       backoffOptions: { initialDelay: 50, maxDelay: 300, multiplier: 2 },
       ...(options.subsetMethod && { subsetMethod: options.subsetMethod }),
       ...(options.fetchClient && { fetchClient: options.fetchClient })
