@@ -1,9 +1,8 @@
-# Varnish (7.1 or later) as a caching proxy in front of Shapelog. Start it with room for long where clauses and the schemas of wide
-# tables, which come in a header; with the defaults those would be errors:
+# Varnish (7.1 or later) as a caching proxy in front of Shapelog. Put it at /etc/varnish/shapelog.vcl, change the address of the
+# backend, and start it with room for the schemas of wide tables, which come in a header: with the defaults they would be a 503.
 #
 #   varnishd -a :8080 -f /etc/varnish/shapelog.vcl -s malloc,2g \
-#     -p http_req_hdr_len=16k -p http_req_size=64k -p http_resp_hdr_len=32k -p http_resp_size=64k \
-#     -p workspace_client=192k -p workspace_backend=192k
+#     -p http_resp_hdr_len=32k -p http_resp_size=64k -p workspace_client=192k -p workspace_backend=192k
 #
 # Every open stream of events takes a thread: see `thread_pool_max`. Long polls that wait for another one take none.
 #

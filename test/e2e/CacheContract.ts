@@ -228,7 +228,7 @@ export const contract = (kind: Kind, more: () => void): void => {
       const { headers, status } = same(idle)
       assert.equal(status, 200)
       assert.equal(headers["electric-has-data"], "false")
-      for (const { millis } of idle) assert.ok(millis > 7_500 && millis < 12_000, `${millis}`)
+      for (const { millis } of idle) assert.ok(millis > 7_500 && millis < 15_000, `${millis}`)
       assert.equal(counter.of({ live: "true" }).length, 1)
 
       // --- A change wakes all of them, with the same body ---
@@ -375,8 +375,9 @@ export const contract = (kind: Kind, more: () => void): void => {
         let last = 0
         const others: Array<Answer> = []
         while (performance.now() - begun < millis) {
+          const asked = performance.now() - begun
           for (const answer of await Promise.all(times(3, () => get(url)))) {
-            if (isOld(answer)) last = performance.now() - begun
+            if (isOld(answer)) last = asked
             else others.push(answer)
           }
           await new Promise((resolve) => setTimeout(resolve, 100))
@@ -408,9 +409,9 @@ export const contract = (kind: Kind, more: () => void): void => {
       assert.ok(down.others.length > 0)
       for (const { status } of down.others) assert.ok(status === 502 || status === 503, `${status}`)
       // Those who wait for what can't be had learn so together.
-      const seen = await Promise.all(times(20, () => get(at({ ...position, live: "true", cursor: "9" }))))
+      const seen = await Promise.all(times(40, () => get(at({ ...position, live: "true", cursor: "9" }))))
       assert.ok(
-        seen.every(({ millis, status }) => status >= 502 && millis < 3_000),
+        seen.every(({ millis, status }) => status >= 502 && millis < 6_000),
         `${Math.max(...seen.map(({ millis }) => millis))}`
       )
       // What is not live may be stale for as long as it says.
@@ -493,14 +494,14 @@ export const contract = (kind: Kind, more: () => void): void => {
         await sync("items")
         const before = counter.requests.length
         const subset = at({ offset: "now", "subset__where": "id < 3" })
-        const answers = await Promise.all(times(10, () => get(subset)))
+        const answers = await Promise.all(times(60, () => get(subset)))
         for (const { headers, millis, status, text } of answers) {
           assert.equal(status, 200, text)
           assert.equal(headers["electric-snapshot"], "true")
           // One after the other they would take half a second each behind nginx.
-          assert.ok(millis < 4_000, `${millis}`)
+          assert.ok(millis < 8_000, `${millis}`)
         }
-        assert.equal(counter.requests.length - before, 10)
+        assert.equal(counter.requests.length - before, 60)
         const post = () =>
           get(at({ offset: "now" }), { "content-type": "application/json" }, {
             method: "POST",
@@ -518,7 +519,7 @@ export const contract = (kind: Kind, more: () => void): void => {
         times(140, (i) => `a_column_with_a_rather_long_name_${i} numeric(10, 2)`).join(", ")
       })`
     }, async ({ at }) => {
-      const query = { offset: "-1", where: `id IN (${times(1300, String).join(",")})` }
+      const query = { offset: "-1", where: `id IN (${times(1500, String).join(",")})` }
       for (const cache of ["MISS", "HIT"]) {
         const { headers, status, text, ...answer } = await get(at(query))
         assert.equal(status, 200, text)
