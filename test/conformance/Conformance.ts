@@ -4,6 +4,8 @@
  *
  * A row asks, or runs a script, or names the test that covers what can't be seen over HTTP (a race, a crash, a clock). Where we differ from
  * the text on purpose, the row holds us to what we do, and says why.
+ *
+ * A further section is a file of rows, a test file that hands them to `conforms`, and a line in `Tables.test.ts`.
  */
 import { afterAll, beforeAll, describe, it } from "@effect/vitest"
 import { Effect, Exit, Scope } from "effect"
