@@ -225,6 +225,39 @@ describe("accepted forms", () => {
       })
     ))
 
+  it.scopedLive("are read by what the catalog says now of their tables", () =>
+    withTables((db) =>
+      Effect.gen(function*() {
+        yield* clauseOf("a IN (SELECT b FROM s1)")
+        yield* db.exec("ALTER TABLE s1 ADD COLUMN later int; CREATE TABLE late (id int PRIMARY KEY)")
+        const clause = yield* clauseOf("a IN (SELECT later FROM s1 WHERE later IN (SELECT id FROM late))")
+        assert.deepStrictEqual(
+          subqueriesOf(clause!.expression).map((
+            { columns, hasPrimaryKey, keyColumns, only, schema, table, targets }
+          ) => [
+            schema,
+            table,
+            only,
+            keyColumns,
+            hasPrimaryKey,
+            targets.map(({ name }) => name),
+            columns
+          ]),
+          [
+            ["public", "s1", true, ["id"], true, ["later"], [{ name: "id", typeOid: 23 }, {
+              name: "later",
+              typeOid: 23
+            }]],
+            ["public", "late", true, ["id"], true, ["id"], [{ name: "id", typeOid: 23 }]]
+          ]
+        )
+        const odd = yield* clauseOf("a IN (SELECT \"A b\" FROM other.\"Odd \"\"one\")")
+        const [keyless] = subqueriesOf(odd!.expression)
+        assert.deepStrictEqual(keyless?.keyColumns, ["A b", "c", "m"])
+        assert.isFalse(keyless?.hasPrimaryKey)
+      })
+    ))
+
   it.scopedLive("mixed, within each other and made up: printed they select the same rows, and are printed the same again", () =>
     withTables((db) =>
       Effect.gen(function*() {
