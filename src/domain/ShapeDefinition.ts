@@ -67,8 +67,11 @@ export interface ShapeDefinition {
    * the protocol's tags, conditions and events (Electric HTTP protocol §13.3).
    */
   readonly tags?: "none"
-  /** It is there for the subqueries of other shapes alone: nobody asks for it. */
-  readonly internal?: true
+  /**
+   * It is there for a subquery of other shapes alone, and nobody asks for it: the columns whose values the subquery is
+   * about, in its order. What is counted of them is kept with the shape.
+   */
+  readonly internal?: ReadonlyArray<string>
 }
 
 /** A string that two definitions share exactly when they are the same shape. */
@@ -85,5 +88,5 @@ export const identity = (shape: ShapeDefinition): string =>
     shape.replica,
     shape.log,
     ...(shape.tags === undefined ? [] : [shape.tags]),
-    ...(shape.internal ? ["internal"] : [])
+    ...(shape.internal === undefined ? [] : [["internal", ...shape.internal]])
   ])

@@ -581,7 +581,7 @@ const descriptionOf = ({ definition, handle }: ShapeEntry): ShapeDescription => 
 
 /** The shape whose rows a subquery is about. */
 const innerShape = (subquery: Subquery): ShapeDefinition => {
-  const { columns, hasPrimaryKey, keyColumns, schema, table, tableOid, where } = subquery
+  const { columns, hasPrimaryKey, keyColumns, schema, table, tableOid, targets, where } = subquery
   return {
     tableOid,
     schema,
@@ -594,7 +594,7 @@ const innerShape = (subquery: Subquery): ShapeDefinition => {
     replica: "full",
     log: "full",
     ...(where && hasMember(where.expression) && { tags: "none" }),
-    internal: true
+    internal: targets.map(({ name }) => name)
   }
 }
 
