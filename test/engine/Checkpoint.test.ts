@@ -252,6 +252,35 @@ describe("a checkpoint", () => {
       yield* alive.close
     }))
 
+  it.scoped("is given up when what was left of another one can't be read", () =>
+    Effect.gen(function*() {
+      const table = new Table(rows(100))
+      const state = yield* prepared(table)
+      state.shapes.get(SHAPE)!.counts.delete(keyOf("t1"))
+      const alive = yield* life(state)
+      const { faults } = alive.parts
+      const materializer = yield* alive.materialize()
+      // It waits for the end of the first page's commit, or has not asked for the page yet.
+      for (let n = 0; n < 3; n++) yield* faults.failNextRead(ioError)
+      yield* alive.offer(table.commit(10n, insert("a", "A")))
+      for (let n = 0; n < 10; n++) yield* alive.parts.committer.flush
+      assert.isUndefined(markOf(state))
+      const since = faults.asked.length
+      yield* alive.offer(table.commit(20n, insert("b", "B")))
+      yield* alive.parts.committer.flush
+      const tags = faults.asked.slice(since).flatMap(({ ops }) => ops.map(({ _tag }) => _tag))
+      assert.include(tags, "PutLogBlock")
+      assert.notInclude(tags, "PutCount")
+      assert.deepStrictEqual(counted(materializer.set), table.counts())
+      yield* alive.close
+      yield* during(state, (alive, materializer) =>
+        Effect.gen(function*() {
+          assert.deepStrictEqual(counted(materializer.set), table.counts())
+          yield* untilMarked(alive, state)
+          assert.deepStrictEqual(inStore(state), table.counts())
+        }))
+    }))
+
   it.scoped("of a shape that is removed goes with it", () =>
     Effect.gen(function*() {
       const table = new Table(rows(100))
