@@ -23,13 +23,14 @@ import * as shapes from "./workloads/shapes.ts"
 import * as small from "./workloads/small.ts"
 import * as snapshot from "./workloads/snapshot.ts"
 import * as stalled from "./workloads/stalled.ts"
+import * as subquery from "./workloads/subquery.ts"
 import * as unindexed from "./workloads/unindexed.ts"
 
 interface Workload {
   readonly run: (bench: Bench.Bench) => Promise<Report | ReadonlyArray<Report>>
 }
 
-const workloads: Readonly<Record<string, Workload>> = {
+const all: Readonly<Record<string, Workload>> = {
   snapshot,
   read,
   small,
@@ -42,14 +43,20 @@ const workloads: Readonly<Record<string, Workload>> = {
   overlap,
   fanout,
   catchup,
-  stalled
+  stalled,
+  subquery
+}
+/** By `NAME.PART` a part of one alone. */
+const workloads: Readonly<Record<string, Workload>> = {
+  ...all,
+  ...Object.fromEntries(Object.entries(subquery.parts).map(([name, run]) => [`subquery.${name}`, { run }]))
 }
 
 /** Longest that all of it may take: whatever goes wrong, it ends. */
 const LIMIT_MILLIS = 2 * 3600_000
 
 const options = parse(process.argv.slice(2))
-const names = options.names.length > 0 ? options.names : Object.keys(workloads)
+const names = options.names.length > 0 ? options.names : Object.keys(all)
 const unknown = names.filter((name) => !(name in workloads))
 if (unknown.length > 0) {
   console.error(`no workload ${unknown.join(", ")}: there are ${Object.keys(workloads).join(", ")}`)

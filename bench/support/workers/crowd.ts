@@ -7,8 +7,10 @@ import * as Worker from "../Worker.ts"
 export interface Job {
   readonly port: number
   readonly targets: ReadonlyArray<string>
-  /** Rows that each client is to get. */
+  /** Items that each client is to get. */
   readonly rows: number
+  /** What each of these items has, and no other; that it inserts a row, unless something else is said. */
+  readonly needle?: string
 }
 
 export interface Result {
@@ -18,27 +20,27 @@ export interface Result {
   readonly cpuSeconds: number
 }
 
-const ROW = Buffer.from("\"operation\":\"insert\"")
+const INSERT = "\"operation\":\"insert\""
 
-/** Counts the rows in bytes that come in pieces cut anywhere. */
-const counter = () => {
+/** Counts the items in bytes that come in pieces cut anywhere. */
+const counter = (needle: Buffer) => {
   let rows = 0
   let rest: Buffer = Buffer.alloc(0)
   return {
     add: (bytes: Buffer) => {
       const all: Buffer = rest.length === 0 ? bytes : Buffer.concat([rest, bytes])
       let at = 0
-      for (let found = all.indexOf(ROW); found >= 0; found = all.indexOf(ROW, at)) {
+      for (let found = all.indexOf(needle); found >= 0; found = all.indexOf(needle, at)) {
         rows++
-        at = found + ROW.length
+        at = found + needle.length
       }
-      rest = Buffer.from(all.subarray(Math.max(at, all.length - ROW.length + 1)))
+      rest = Buffer.from(all.subarray(Math.max(at, all.length - needle.length + 1)))
     },
     rows: () => rows
   }
 }
 
-Worker.serve<Job, Result, "ready">(async ({ port, rows, targets }, say) => {
+Worker.serve<Job, Result, "ready">(async ({ needle = INSERT, port, rows, targets }, say) => {
   const received = new BigInt64Array(targets.length)
   let polls = 0
   const clients: Array<{ readonly connection: RawHttp.Connection; readonly at: RawHttp.Position }> = []
@@ -54,7 +56,7 @@ Worker.serve<Job, Result, "ready">(async ({ port, rows, targets }, say) => {
   }
   const cpu = process.cpuUsage()
   const done = Promise.all(clients.map(async ({ at, connection }, i) => {
-    const count = counter()
+    const count = counter(Buffer.from(needle))
     let position: RawHttp.Position = at
     while (count.rows() < rows) {
       const cursor = position.cursor === undefined ? "" : `&cursor=${position.cursor}`
