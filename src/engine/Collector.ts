@@ -20,7 +20,27 @@ import type { MemoryBudget } from "./MemoryBudget.ts"
 import type { OpenVerdict } from "./OpenVerdicts.ts"
 import type { Listener, Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
-import type { Subqueries } from "./Subqueries.ts"
+
+/** Shapes that take a transaction as a whole, and after all others. */
+export interface DeferredShapes {
+  /** Whether changes of one of these tables have to be told. */
+  readonly follows: (tables: ReadonlyArray<number>) => boolean
+  /** A change, of these tables; of a transaction that has not been seen before. */
+  readonly unsafeTake: (tables: ReadonlyArray<number>, change: RowChange) => void
+  readonly unsafeTruncate: (tables: ReadonlyArray<number>) => void
+  /** The transaction ends; `op` is the number of the first operation behind its changes. */
+  readonly unsafeCommit: (transaction: Transaction, op: number) => void
+  /** Drops the arriving transaction. */
+  readonly unsafeAbort: () => void
+  readonly isEmpty: () => boolean
+  /**
+   * Takes the transactions that have ended through all nodes that are where the stream is. The plain shapes have got
+   * through them already.
+   */
+  readonly process: Effect.Effect<void>
+  /** The stream has been followed, by all, up to here. */
+  readonly unsafeReach: (lsn: Lsn.Lsn) => void
+}
 
 export interface CollectorContext {
   readonly router: Router
@@ -35,10 +55,7 @@ export interface CollectorContext {
   /** Settles what only Postgres can tell; completes when it has. */
   readonly decide: (open: ReadonlyArray<OpenVerdict>) => Effect.Effect<void>
   /** The shapes with subqueries, which take a transaction as a whole and after all others. */
-  readonly subqueries: () => Pick<
-    Subqueries,
-    "follows" | "isEmpty" | "process" | "unsafeAbort" | "unsafeCommit" | "unsafeReach" | "unsafeTake" | "unsafeTruncate"
-  >
+  readonly subqueries: () => DeferredShapes
 }
 
 export interface Collector {

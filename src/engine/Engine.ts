@@ -18,7 +18,7 @@ import { RowEvaluation } from "../source/RowEvaluation.ts"
 import { SnapshotQuery } from "../source/SnapshotQuery.ts"
 import { ShapeStorage } from "../storage/ShapeStorage.ts"
 import { describe as describeClause } from "../where/Describe.ts"
-import { hasMember } from "../where/Plan.ts"
+import { hasMember, subqueriesOf } from "../where/Plan.ts"
 import * as Collector from "./Collector.ts"
 import * as Committer from "./Committer.ts"
 import * as Consumers from "./Consumers.ts"
@@ -321,7 +321,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
   }
 
   /**
-   * What a request means. Again, if the table's definition has come down the stream meanwhile: it may be newer than what
+   * What a request means. Again, if the definition of a table has come down the stream meanwhile: it may be newer than what
    * was looked at, and is not looked at by the stream a second time.
    */
   const define = Effect.fnUntraced(function*(request: ShapeRequest) {
@@ -330,7 +330,9 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       const resolved = yield* ResolveDefinition.resolve(request, yield* options.serverVersion).pipe(
         Effect.provideService(Catalog, catalog)
       )
-      if ((definedAt.get(resolved.definition.tableOid) ?? 0) <= since) return resolved
+      const { tableOid, where } = resolved.definition
+      const tables = [tableOid, ...(where ? subqueriesOf(where.expression).map((inner) => inner.tableOid) : [])]
+      if (tables.every((oid) => (definedAt.get(oid) ?? 0) <= since)) return resolved
     }
   })
 

@@ -13,7 +13,7 @@ import type { RowEvaluation } from "../source/RowEvaluation.ts"
 import type { SnapshotQuery } from "../source/SnapshotQuery.ts"
 import { planOf, subqueryIdentity } from "../where/Plan.ts"
 import type { Action, EncodedChange, RowChange, Transaction } from "./Changes.ts"
-import type { Collector } from "./Collector.ts"
+import type { Collector, DeferredShapes } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
 import type { Fragment } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
@@ -62,24 +62,7 @@ export interface NodeSnapshot {
   readonly joined: Effect.Effect<void>
 }
 
-export interface Subqueries {
-  /** Whether changes of one of these tables have to be told. */
-  readonly follows: (tables: ReadonlyArray<number>) => boolean
-  /** A change, of these tables; of a transaction that has not been seen before. */
-  readonly unsafeTake: (tables: ReadonlyArray<number>, change: RowChange) => void
-  readonly unsafeTruncate: (tables: ReadonlyArray<number>) => void
-  /** The transaction ends; `op` is the number of the first operation behind its changes. */
-  readonly unsafeCommit: (transaction: Transaction, op: number) => void
-  /** Drops the arriving transaction. */
-  readonly unsafeAbort: () => void
-  readonly isEmpty: () => boolean
-  /**
-   * Takes the transactions that have ended through all nodes that are where the stream is. The plain shapes have got
-   * through them already.
-   */
-  readonly process: Effect.Effect<void>
-  /** The stream has been followed, by all, up to here. */
-  readonly unsafeReach: (lsn: Lsn) => void
+export interface Subqueries extends DeferredShapes {
   /** Makes a node of a new shape: its snapshot as of now. The scope ends with the snapshot. */
   readonly create: (entry: ShapeEntry, rows: boolean) => Effect.Effect<NodeSnapshot, SnapshotFailed, Scope.Scope>
   /** Makes nodes of shapes that were kept, as of the position that the stream will be followed from. */

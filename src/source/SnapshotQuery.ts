@@ -303,7 +303,9 @@ const open = Effect.fnUntraced(function*(pool: pg.Pool, select: SnapshotSelect) 
     return { marks, pull: Effect.succeedNone } satisfies SnapshotRows
   }
 
-  let next: Effect.Effect<Option.Option<CopyRows>, SnapshotFailed> = Effect.suspend(() => lease.copy(copy(select, relkind === "p"))).pipe(
+  let next: Effect.Effect<Option.Option<CopyRows>, SnapshotFailed> = Effect.suspend(() =>
+    lease.copy(copy(select, relkind === "p"))
+  ).pipe(
     Effect.flatMap((wire) => {
       // The connection goes back with the last row, not with the scope: what follows may take its time.
       next = Effect.tap(lease.pull(wire), (rows) => Option.isNone(rows) ? lease.close : Effect.void)
