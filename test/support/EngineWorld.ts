@@ -21,6 +21,7 @@ import { SnapshotQuery } from "../../src/source/SnapshotQuery.ts"
 import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
 import { crashed, layerFrom, makeState, type MemoryState } from "../../src/storage/ShapeStorageMemory.ts"
 import { FaultyStorage, type Gate, layer as faultyLayer, makeGate } from "./FaultyStorage.ts"
+import { evaluate, strange } from "./SmallSql.ts"
 import { smallSqlCatalog } from "./SmallSqlCatalog.ts"
 
 export type Row = Readonly<Record<string, string | null>>
@@ -93,19 +94,6 @@ export const request = (table: string, rest: Partial<ShapeRequest> = {}): ShapeR
   ...rest
 })
 
-/** What `strange` of `SmallSqlCatalog` says of a value; `error` is one that it fails on. */
-const strange = (value: string | null): boolean | null => value === null ? null : value.startsWith("s")
-
-/** The rows of which a printed clause is true: `column = 'text'` or `strange(column)`. */
-const rowTest = (where: string | undefined): (row: Row) => boolean => {
-  if (where === undefined) return () => true
-  const equality = /"(\w+)"\)* OPERATOR\(pg_catalog\.=\) \(*'([^']*)'/.exec(where)
-  if (equality) return (row) => row[equality[1]!] === equality[2]
-  const call = /"?strange"?\(+"(\w+)"/.exec(where)
-  if (!call) throw new Error(`the simulated database does not understand ${where}`)
-  return (row) => strange(row[call[1]!] ?? null) === true
-}
-
 /** A constant as it is printed, read back. */
 const literalOf = (sql: string): string => {
   const text = /^\(*'((?:[^']|'')*)'::/.exec(sql)?.[1]
@@ -114,6 +102,17 @@ const literalOf = (sql: string): string => {
 }
 
 const lost = new ReplicationError({ operation: "pull", retryable: true, cause: new Error("the connection was lost") })
+
+/**
+ * Where a query of rows is: before its snapshot, between that and the WAL position that goes with it, before rows, and before it is told that
+ * there are no more.
+ */
+export interface QueryStep {
+  /** Counts the queries. */
+  readonly query: number
+  readonly table: string
+  readonly at: "snapshot" | "marks" | "rows" | "end"
+}
 
 /** One connection's view of the WAL, as messages. */
 interface Connection {
@@ -154,6 +153,10 @@ export class Source {
   connects = 0
   snapshots = 0
   failSnapshot: SnapshotFailed | undefined
+  /** With true, a query whose rows the engine judges itself gets all of the table's: its condition may let through too much. */
+  broad = false
+  /** Called at each step of each query; the query goes on when it completes. */
+  atStep: (step: QueryStep) => Effect.Effect<void> = () => Effect.void
   readonly beforeMarks = makeGate()
   readonly beforeRows = makeGate()
   /** Times that Postgres was asked about rows, and how many of the next times it can't be reached. */
@@ -379,22 +382,45 @@ export class Source {
   private readonly openSnapshot: SnapshotQuery["Type"]["open"] = (select) =>
     Effect.gen(this, function*() {
       this.snapshots += 1
+      const query = this.snapshots
+      const { table } = select
       yield* this.beforeMarks.pass
+      yield* this.atStep({ query, table, at: "snapshot" })
       if (this.failSnapshot) return yield* this.failSnapshot
-      const marks = this.marks()
-      const matches = rowTest(typeof select.where === "function" ? select.where() : select.where)
-      const rows = select.rows ? [...this.rows.get(select.table)!.values()].filter(matches) : []
+      const snapshot = this.marks()
+      const seen = new Map([...this.rows].map(([name, rows]) => [name, [...rows.values()]] as const))
+      const tables = (name: string) => seen.get(name) ?? []
+      yield* this.atStep({ query, table, at: "marks" })
+      const marks: SnapshotMarks = { ...snapshot, lsn: this.lsn }
+      // As with Postgres, the condition is asked for with the first rows.
+      let rows: ReadonlyArray<Row> | undefined
+      const find = () => {
+        const where = typeof select.where === "function" ? select.where() : select.where
+        const isBroad = this.broad && select.fields !== undefined
+        return tables(table).filter((row) => isBroad || evaluate(where, row, tables) === true)
+      }
+      const fieldOf = (row: Row, sql: string): string | null => {
+        const value = evaluate(sql, row, tables)
+        return typeof value === "boolean" ? (value ? "t" : "f") : value
+      }
       let at = 0
       return {
         marks,
         pull: Effect.zipRight(
-          this.beforeRows.pass,
+          Effect.zipRight(
+            this.beforeRows.pass,
+            Effect.suspend(() => this.atStep({ query, table, at: rows && at >= rows.length ? "end" : "rows" }))
+          ),
           Effect.suspend(() => {
             if (this.failSnapshot) return Effect.fail(this.failSnapshot)
+            rows ??= select.rows ? find() : []
             if (at >= rows.length) return Effect.succeedNone
             const some = rows.slice(at, at + this.rowsPerPull)
             at += some.length
-            return Effect.succeedSome(copyRows(some.map((row) => select.columns.map((name) => row[name] ?? null))))
+            return Effect.succeedSome(copyRows(some.map((row) => [
+              ...select.columns.map((name) => row[name] ?? null),
+              ...(select.fields ?? []).map((sql) => fieldOf(row, sql))
+            ])))
           })
         )
       }
