@@ -502,6 +502,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     snapshots,
     collector,
     permits: Effect.unsafeMakeSemaphore(options.concurrentSubsets),
+    database: options.databaseId,
     held: { bytes: 0 }
   }
   const subset = (entry: ShapeEntry, request: SubsetRequest) => {

@@ -14,10 +14,11 @@ import type { SnapshotQuery, SnapshotRows, SnapshotSelect } from "../source/Snap
 import type { Leaf } from "../where/Plan.ts"
 import type { Collector } from "./Collector.ts"
 import type { Journal } from "./Journal.ts"
+import * as LeafFields from "./LeafFields.ts"
+import { columnName } from "./LeafFields.ts"
 import { type Facts, type Question, textOf, type Verdicts } from "./NodeRows.ts"
 import { keyText, type Node } from "./SubqueryNode.ts"
 import type { Moved } from "./Tags.ts"
-import { valueKey } from "./ValueSet.ts"
 
 /** A row as of the position, and what it was to the shape just before and is then. */
 export interface RowAsOf {
@@ -64,16 +65,11 @@ const RETAKE = "10 millis"
 
 type MemberLeaf = Extract<Leaf, { readonly _tag: "Member" }>
 
-const columnName = (node: Node, name: string): string => {
-  const { schema, table } = node.entry.definition
-  return `${quote(schema)}.${quote(table)}.${quote(name)}`
-}
-
 const arrayElement = (text: string): string => `"${text.replace(/["\\]/g, "\\$&")}"`
 
 /** The link of a leaf is one of these values. */
 const linkIsAmong = (node: Node, { member }: MemberLeaf, values: ReadonlyArray<Texts>): string => {
-  const links = member.links.map(({ name }) => columnName(node, name))
+  const links = member.links.map(({ name }) => columnName(node.entry.definition, name))
   const whole = values.filter((texts) => !texts.includes(null))
   const conditions: Array<string> = []
   if (whole.length > 0) {
@@ -130,32 +126,6 @@ export const snapshotCondition = (node: Node, at: Lsn): string => {
 }
 
 // --- Rows ---
-
-/** Where things are in the fields of the query. */
-const layoutOf = (node: Node) => {
-  const { definition } = node.entry
-  const columns = definition.columns.map(({ name }) => name)
-  const fields: Array<string> = []
-  const places = new Map<string, number>(columns.map((name, i) => [name, i]))
-  const placeOf = (name: string): number => {
-    let place = places.get(name)
-    if (place === undefined) {
-      place = columns.length + fields.length
-      places.set(name, place)
-      fields.push(columnName(node, name))
-    }
-    return place
-  }
-  const leaves = node.plan.leaves.map((leaf) => {
-    if (leaf._tag === "Member") {
-      const links = leaf.member.links
-      return { links: links.map(({ name }) => placeOf(name)), types: links.map(({ type }) => type), test: -1 }
-    }
-    return { links: [], types: [], test: columns.length + fields.push(`(${leaf.sql}) IS TRUE`) - 1 }
-  })
-  const keys = definition.keyColumns.map((name) => columns.indexOf(name))
-  return { columns, fields, leaves, keys }
-}
 
 /**
  * What has become of rows since: for each key that a transaction after the position has changed, its first change, or
@@ -233,12 +203,14 @@ export const open = Effect.fnUntraced(function*(
 ): Effect.fn.Return<RowsAsOf, SnapshotFailed, Scope.Scope> {
   const { at, node, withoutOwn } = request
   const { definition } = node.entry
-  const layout = layoutOf(node)
+  const columns = definition.columns.map(({ name }) => name)
+  const keyColumns = definition.keyColumns.map((name) => columns.indexOf(name))
+  const leaves = LeafFields.make(definition, node.plan, false)
   const rows = yield* openSnapshot({
     schema: definition.schema,
     table: definition.table,
-    columns: layout.columns,
-    fields: layout.fields,
+    columns,
+    fields: leaves.fields,
     where: request.where,
     rows: request.rows
   }, context)
@@ -248,12 +220,10 @@ export const open = Effect.fnUntraced(function*(
   const messages = [...first.values()].filter((message) => message !== undefined)
 
   const rowOf = (fields: Texts): RowAsOf => {
-    const keys = layout.leaves.map(({ links, types }) =>
-      links.length === 0 ? "" : valueKey(types, links.map((place) => fields[place]!))
-    )
-    const plain = layout.leaves.map(({ test }) => test >= 0 && fields[test] === "t")
+    const keys = leaves.keysOf(fields)
+    const plain = leaves.truthsOf(fields)
     return {
-      texts: fields.slice(0, layout.columns.length),
+      texts: fields.slice(0, columns.length),
       before: node.rows.ofKeys(keys, plain, at - 1n),
       after: node.rows.ofKeys(keys, plain, at)
     }
@@ -272,7 +242,7 @@ export const open = Effect.fnUntraced(function*(
           const found: Array<RowAsOf> = []
           for (let i = 0; i < copied.count; i++) {
             const fields = fieldsOf(copied, i)
-            if (!first.has(keyText(layout.keys.map((place) => fields[place]!)))) found.push(rowOf(fields))
+            if (!first.has(keyText(keyColumns.map((place) => fields[place]!)))) found.push(rowOf(fields))
           }
           return Effect.succeedSome(found)
         }

@@ -9,10 +9,13 @@
  * Postgres as fast as its client takes it; how many may be, and for how long, is bounded.
  */
 import { Effect, Exit, Option, Scope } from "effect"
+import { fieldsOf } from "../domain/CopyText.ts"
 import { InvalidRequest, InvalidSubset, ShapeGone, SnapshotFailed } from "../domain/Errors.ts"
 import * as Projection from "../domain/Projection.ts"
 import { keyColumns, type TableInfo } from "../domain/Relation.ts"
-import type { SubsetRequest } from "../domain/ShapeDefinition.ts"
+import * as RowItem from "../domain/RowItem.ts"
+import type { ShapeDefinition, SubsetRequest } from "../domain/ShapeDefinition.ts"
+import type { CopyRows } from "../domain/SnapshotEncoder.ts"
 import * as SnapshotEncoder from "../domain/SnapshotEncoder.ts"
 import type { Catalog } from "../source/Catalog.ts"
 import type { SnapshotQuery, SnapshotRows, SnapshotSelect } from "../source/SnapshotQuery.ts"
@@ -20,10 +23,13 @@ import { BLOCK_BYTES } from "../storage/ShapeStorage.ts"
 import * as Where from "../where/Clause.ts"
 import * as Grammar from "../where/Grammar.ts"
 import * as OrderBy from "../where/OrderBy.ts"
+import { planOf } from "../where/Plan.ts"
 import type { Collector } from "./Collector.ts"
+import * as LeafFields from "./LeafFields.ts"
 import { scopeOf } from "./ResolveDefinition.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 import type { LogBody, SubsetRows } from "./ShapeEngine.ts"
+import { Tags } from "./Tags.ts"
 
 export interface SubsetContext {
   readonly catalog: Catalog["Type"]
@@ -31,6 +37,8 @@ export interface SubsetContext {
   readonly collector: Collector
   /** Bounds how many queries run at a time. */
   readonly permits: Effect.Semaphore
+  /** Salts tags, with the shape's handle. */
+  readonly database: string
   /** Bytes of results that are in memory, all together. */
   readonly held: { bytes: number }
 }
@@ -116,6 +124,7 @@ const selectOf = Effect.fnUntraced(function*(
     schema: definition.schema,
     table: definition.table,
     columns: definition.columns.map(({ name }) => name),
+    fields: leafFields(definition)?.fields,
     where: conditions.length === 0 ? undefined : conditions.map((sql) => `(${sql})`).join(" AND "),
     orderBy,
     limit: subset.limit,
@@ -153,6 +162,30 @@ const toInvalid = (error: SnapshotFailed): SnapshotFailed | InvalidSubset => {
 }
 
 // --- The rows ---
+
+/** What rows with tags need beside their columns. */
+const leafFields = (definition: ShapeDefinition): LeafFields.LeafFields | undefined => {
+  const plan = definition.tags === "none" || definition.where === undefined
+    ? undefined
+    : planOf(definition.where.expression)
+  return plan && LeafFields.make(definition, plan, true)
+}
+
+/** How rows are written: with tags, if the shape's rows have them (Electric HTTP protocol §12.4, §13.3). */
+const writerOf = ({ definition, handle }: ShapeEntry, mark: number, database: string) => {
+  const leaves = leafFields(definition)
+  if (leaves === undefined) return (encoder: SnapshotEncoder.SnapshotEncoder, rows: CopyRows) => encoder.push(rows)
+  const tags = new Tags(planOf(definition.where!.expression)!, database, handle)
+  const items = RowItem.make(definition)
+  return (encoder: SnapshotEncoder.SnapshotEncoder, rows: CopyRows) => {
+    for (let i = 0; i < rows.count; i++) {
+      const row = fieldsOf(rows, i)
+      const facts = { keys: leaves.keysOf(row), truths: leaves.truthsOf(row), isIn: true }
+      const texts = row.slice(0, definition.columns.length)
+      encoder.pushItem(Buffer.from(`${items.insert(texts, `,"snapshot_mark":${mark}${tags.headers(facts)}`)}}}`))
+    }
+  }
+}
 
 const awaitBegun = (entry: ShapeEntry): Effect.Effect<void, ShapeGone | SnapshotFailed> =>
   Effect.suspend(() => {
@@ -195,18 +228,19 @@ const bodyOf = Effect.fnUntraced(function*(
   entry: ShapeEntry,
   rows: SnapshotRows,
   mark: number,
-  { held }: SubsetContext,
+  { database, held }: SubsetContext,
   end: Effect.Effect<void>
 ) {
   const projection = Projection.withSnapshotMark(entry.projection, entry.definition, mark)
   const encoder = SnapshotEncoder.make(projection, { blockBytes: BLOCK_BYTES, chunkBytes: Infinity })
+  const write = writerOf(entry, mark, database)
   const clock = yield* Effect.clock
   const deadline = clock.unsafeCurrentTimeMillis() + READ_LIMIT_MILLIS
   let blocks: Array<Uint8Array> = []
   let isWhole = false
 
   const more = Effect.map(rows.pull, (pulled) => {
-    if (Option.isSome(pulled)) encoder.push(pulled.value)
+    if (Option.isSome(pulled)) write(encoder, pulled.value)
     else {
       encoder.flush()
       isWhole = true
