@@ -139,7 +139,12 @@ export class NodeRows {
   }
 
   private judge(keys: ReadonlyArray<string>, truths: ReadonlyArray<boolean>): Facts {
-    return { keys, truths, isIn: this.plan.disjuncts.some((disjunct) => disjunct.every((leaf) => truths[leaf]!)) }
+    return { keys, truths, isIn: this.isIn(truths) }
+  }
+
+  /** Whether a row is in the shape for which these leaves hold. */
+  isIn(truths: ReadonlyArray<boolean>): boolean {
+    return this.plan.disjuncts.some((disjunct) => disjunct.every((leaf) => truths[leaf]!))
   }
 }
 

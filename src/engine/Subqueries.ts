@@ -325,17 +325,19 @@ export const make = Effect.fnUntraced(function*(
 
   /** What becomes of a row that has moved, if something does. */
   const movedItem = (
-    { items, tags }: Node,
+    { items, rows, tags }: Node,
     { after, before, texts }: RowsAsOf.RowAsOf,
     { lsnText, xid }: Transaction,
     op: number
   ): EncodedItem | undefined => {
-    if (before.isIn === after.isIn) return undefined
     if (tags) {
-      return after.isIn
+      // The event that tells which values have left comes first: by that alone the row may be gone.
+      const between = before.truths.map((holds, leaf) => holds && after.truths[leaf]!)
+      return after.isIn && !rows.isIn(between)
         ? RowItem.encoded(items.insert(texts, `,"is_move_in":true${tags.headers(after)}`))
         : undefined
     }
+    if (before.isIn === after.isIn) return undefined
     const headers = `,"lsn":"${lsnText}","op_position":${op},"txids":[${xid}]`
     return RowItem.encoded(after.isIn ? items.insert(texts, headers) : items.remove(texts, headers))
   }
