@@ -74,8 +74,6 @@ export interface EngineOptions {
   readonly committer: Committer.CommitterOptions
   /** How many queries run at a time for rows that move because of a subquery. */
   readonly concurrentMoves: number
-  /** Names the database in what stands for values in tags: they can't be compared across databases. */
-  readonly databaseId: string
 }
 
 export const defaults: Omit<EngineOptions, "serverVersion"> = {
@@ -87,8 +85,7 @@ export const defaults: Omit<EngineOptions, "serverVersion"> = {
   maxShapes: undefined,
   reconcileMillis: 60_000,
   committer: Committer.defaults,
-  concurrentMoves: 4,
-  databaseId: "single_stack"
+  concurrentMoves: 4
 }
 
 const FLUSH_MILLIS = 5000
@@ -390,7 +387,6 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.mapError((error) => error._tag === "SnapshotFailed" ? error : toFailure(error))
       ),
     unsafeRotate,
-    database: options.databaseId,
     permits: Effect.unsafeMakeSemaphore(options.concurrentMoves)
   })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
@@ -502,7 +498,6 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     snapshots,
     collector,
     permits: Effect.unsafeMakeSemaphore(options.concurrentSubsets),
-    database: options.databaseId,
     held: { bytes: 0 }
   }
   const subset = (entry: ShapeEntry, request: SubsetRequest) => {

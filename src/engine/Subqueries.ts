@@ -47,8 +47,6 @@ export interface SubqueriesContext {
   ) => Effect.Effect<Materializer, SnapshotFailed, Scope.Scope>
   /** Removes a shape that can't be continued, or is not needed any more. */
   readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
-  /** Salts tags, with the shape's handle. */
-  readonly database: string
   /** How many queries for rows that move run at a time. */
   readonly permits: Effect.Semaphore
 }
@@ -666,7 +664,7 @@ export const make = Effect.fnUntraced(function*(
   const unsafeAdd = (entry: ShapeEntry, dependencies: ReadonlyArray<Dependency>): Node => {
     const plan = planOf(entry.definition.where!.expression)!
     const { tableOid } = entry.definition
-    const node = new Node(entry, plan, dependencies, tableOf(tableOid), context.database)
+    const node = new Node(entry, plan, dependencies, tableOf(tableOid))
     nodes.set(entry, node)
     follow(tableOid, 1)
     node.table.add(node)

@@ -52,8 +52,7 @@ export class Node {
     entry: ShapeEntry,
     plan: Plan,
     dependencies: ReadonlyArray<Dependency>,
-    table: TableNodes,
-    database: string
+    table: TableNodes
   ) {
     this.entry = entry
     this.plan = plan
@@ -61,7 +60,7 @@ export class Node {
     this.table = table
     this.rows = new NodeRows(plan, table.rows, dependencies.map(({ materializer }) => materializer.set))
     this.items = makeRowItems(entry.definition)
-    this.tags = entry.definition.tags === "none" ? undefined : new Tags(plan, database, entry.handle)
+    this.tags = entry.definition.tags === "none" ? undefined : new Tags(plan, entry.handle)
     this.level = Math.max(0, ...dependencies.map(({ node }) => node?.level ?? 0)) + 1
   }
 

@@ -37,8 +37,6 @@ export interface SubsetContext {
   readonly collector: Collector
   /** Bounds how many queries run at a time. */
   readonly permits: Effect.Semaphore
-  /** Salts tags, with the shape's handle. */
-  readonly database: string
   /** Bytes of results that are in memory, all together. */
   readonly held: { bytes: number }
 }
@@ -172,10 +170,10 @@ const leafFields = (definition: ShapeDefinition): LeafFields.LeafFields | undefi
 }
 
 /** How rows are written: with tags, if the shape's rows have them (Electric HTTP protocol §12.4, §13.3). */
-const writerOf = ({ definition, handle }: ShapeEntry, mark: number, database: string) => {
+const writerOf = ({ definition, handle }: ShapeEntry, mark: number) => {
   const leaves = leafFields(definition)
   if (leaves === undefined) return (encoder: SnapshotEncoder.SnapshotEncoder, rows: CopyRows) => encoder.push(rows)
-  const tags = new Tags(planOf(definition.where!.expression)!, database, handle)
+  const tags = new Tags(planOf(definition.where!.expression)!, handle)
   const items = RowItem.make(definition)
   return (encoder: SnapshotEncoder.SnapshotEncoder, rows: CopyRows) => {
     for (let i = 0; i < rows.count; i++) {
@@ -228,12 +226,12 @@ const bodyOf = Effect.fnUntraced(function*(
   entry: ShapeEntry,
   rows: SnapshotRows,
   mark: number,
-  { database, held }: SubsetContext,
+  { held }: SubsetContext,
   end: Effect.Effect<void>
 ) {
   const projection = Projection.withSnapshotMark(entry.projection, entry.definition, mark)
   const encoder = SnapshotEncoder.make(projection, { blockBytes: BLOCK_BYTES, chunkBytes: Infinity })
-  const write = writerOf(entry, mark, database)
+  const write = writerOf(entry, mark)
   const clock = yield* Effect.clock
   const deadline = clock.unsafeCurrentTimeMillis() + READ_LIMIT_MILLIS
   let blocks: Array<Uint8Array> = []

@@ -18,16 +18,19 @@ export interface Moved {
   readonly holds: boolean
 }
 
+/** What the protocol's servers begin with, unless they are told otherwise. */
+const STACK = "single_stack"
+
 export class Tags {
   private readonly plan: Plan
   private readonly salt: string
   /** The leaf at each position. */
   private readonly positions: ReadonlyArray<number>
 
-  /** `database` and the shape's handle salt the hashes: equal values of two shapes can't be told to be equal. */
-  constructor(plan: Plan, database: string, handle: string) {
+  /** The shape's handle salts the hashes: equal values of two shapes can't be told to be equal. */
+  constructor(plan: Plan, handle: string) {
     this.plan = plan
-    this.salt = database + handle
+    this.salt = STACK + handle
     this.positions = plan.disjuncts.flat()
   }
 
