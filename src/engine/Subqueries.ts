@@ -85,6 +85,9 @@ interface Use {
 /** Beyond every position. */
 const MAX_LSN = (1n << 64n) - 1n
 
+/** Most rows of a move that are put in order. */
+const SORTED = 20_000
+
 /** Rows in one piece of work. */
 const PAGE = 256
 
@@ -208,27 +211,24 @@ export const make = Effect.fnUntraced(function*(
     const tags = node.tags!
     const { projection } = node.entry
     const encoded = change.encode(projection, action)
-    const ofBefore = () => tags.headers(before)
-    const ofAfter = () => tags.headers(after)
-    if (encoded === undefined) {
+    const touch = (op: number, was: Facts): EncodedItem => {
       const { lsnText, xid } = change.transaction
       const texts = node.entry.definition.columns.map(({ name }) => textOf(change.message, "after", name))
-      const headers = `,"lsn":"${lsnText}","op_position":${change.op},"txids":[${xid}]`
+      const headers = `,"lsn":"${lsnText}","op_position":${op},"txids":[${xid}]`
+      return RowItem.encoded(node.items.touch(texts, headers + tags.updateHeaders(was, after)))
+    }
+    const [first, second] = encoded?.items ?? []
+    if (second !== undefined) {
       return {
         op: change.op,
-        items: [RowItem.encoded(node.items.touch(texts, headers + tags.updateHeaders(before, after)))]
+        items: [taggedItem(first!, tags.removalHeaders(before, after)), taggedItem(second, tags.headers(after))]
       }
     }
-    const [first, second] = encoded.items
-    if (second !== undefined) {
-      return { op: encoded.op, items: [taggedItem(first!, ofBefore()), taggedItem(second, ofAfter())] }
+    if (action !== "update") {
+      return { op: change.op, items: [taggedItem(first!, tags.headers(action === "insert" ? after : before))] }
     }
-    const headers = action === "update"
-      ? tags.updateHeaders(before, after)
-      : action === "insert"
-      ? ofAfter()
-      : ofBefore()
-    return { op: encoded.op, items: [taggedItem(first!, headers)] }
+    const item = first ? taggedItem(first, tags.updateHeaders(before, after)) : touch(change.op, before)
+    return { op: change.op, items: tags.overlap(before, after) ? [item, touch(change.op + 1, after)] : [item] }
   }
 
   /** What the node makes of its table's changes; Postgres's message if its clause can't be evaluated. */
@@ -321,21 +321,22 @@ export const make = Effect.fnUntraced(function*(
     return events
   }
 
-  /** What becomes of a row that has moved, if something does. */
+  /** Whether something becomes of a row whose leaf has moved. */
+  const isMoving = ({ rows, tags }: Node, { after, before }: RowsAsOf.RowAsOf): boolean => {
+    if (!tags) return before.isIn !== after.isIn
+    // The event that tells which values have left comes first: by that alone the row may be gone.
+    const between = before.truths.map((holds, leaf) => holds && after.truths[leaf]!)
+    return after.isIn && !rows.isIn(between)
+  }
+
+  /** What becomes of it. */
   const movedItem = (
-    { items, rows, tags }: Node,
-    { after, before, texts }: RowsAsOf.RowAsOf,
+    { items, tags }: Node,
+    { after, texts }: RowsAsOf.RowAsOf,
     { lsnText, xid }: Transaction,
     op: number
-  ): EncodedItem | undefined => {
-    if (tags) {
-      // The event that tells which values have left comes first: by that alone the row may be gone.
-      const between = before.truths.map((holds, leaf) => holds && after.truths[leaf]!)
-      return after.isIn && !rows.isIn(between)
-        ? RowItem.encoded(items.insert(texts, `,"is_move_in":true${tags.headers(after)}`))
-        : undefined
-    }
-    if (before.isIn === after.isIn) return undefined
+  ): EncodedItem => {
+    if (tags) return RowItem.encoded(items.insert(texts, `,"is_move_in":true${tags.headers(after)}`))
     const headers = `,"lsn":"${lsnText}","op_position":${op},"txids":[${xid}]`
     return RowItem.encoded(after.isIn ? items.insert(texts, headers) : items.remove(texts, headers))
   }
@@ -369,35 +370,31 @@ export const make = Effect.fnUntraced(function*(
       Effect.suspend(() => {
         const from = op
         op += items.length
-        return Effect.zipRight(
-          offer(
-            node,
-            {
-              transaction,
-              changes: [],
-              actions: [],
-              further: { op: from, items, areChanges: node.tags === undefined },
-              broken: undefined,
-              commit
-            },
-            sizeOf(items)
-          ),
-          context.budget.awaitRoom
-        )
+        const further = { op: from, items, areChanges: node.tags === undefined }
+        const rest: Fragment = { transaction, changes: [], actions: [], further, broken: undefined, commit }
+        return Effect.zipRight(offer(node, rest, sizeOf(items)), context.budget.awaitRoom)
       })
+    const writeRows = Effect.fnUntraced(function*(moving: ReadonlyArray<RowsAsOf.RowAsOf>) {
+      for (let from = 0; from < moving.length; from += PAGE) {
+        yield* write(moving.slice(from, from + PAGE).map((row, i) => movedItem(node, row, transaction, op + i)), false)
+      }
+      count += moving.length
+    })
+    // In an order of their own: if this has to be done again, after a crash, readers may have had it already.
+    let sorted: Array<RowsAsOf.RowAsOf> | undefined = []
     while (!node.entry.removed) {
       const page = yield* rows.pull
       if (Option.isNone(page)) break
-      for (let from = 0; from < page.value.length; from += PAGE) {
-        const items: Array<EncodedItem> = []
-        for (const row of page.value.slice(from, from + PAGE)) {
-          const item = movedItem(node, row, transaction, op + items.length)
-          if (item) items.push(item)
-        }
-        count += items.length
-        if (items.length > 0) yield* write(items, false)
+      const moving = page.value.filter((row) => isMoving(node, row))
+      if (sorted) { for (const row of moving) sorted.push(row) }
+      else yield* writeRows(moving)
+      if (sorted && sorted.length > SORTED) {
+        yield* writeRows(sorted)
+        sorted = undefined
       }
     }
+    if (sorted) yield* writeRows(RowsAsOf.inKeyOrder(node, sorted))
+    else yield* committer.flush
     yield* write(node.tags && count > 0 ? [RowItem.encoded(RowItem.snapshotEnd(rows.marks))] : [], true)
   }, Effect.scoped)
 

@@ -66,11 +66,30 @@ export class Tags {
     return `,"tags":${JSON.stringify(this.tagsOf(facts))}${this.conditionsOf(facts)}`
   }
 
+  /** The headers of the first half of a change of the key: all tags of both halves (Electric HTTP protocol §10.4). */
+  removalHeaders(before: Facts, after: Facts): string {
+    const tags = new Set([...this.tagsOf(after), ...this.tagsOf(before)])
+    return `,"tags":${JSON.stringify([...tags])}${this.conditionsOf(before)}`
+  }
+
   /** The headers of a row that stays. */
   updateHeaders(before: Facts, after: Facts): string {
     const tags = this.tagsOf(after)
     const removed = this.tagsOf(before).filter((tag) => !tags.includes(tag))
     return `,"tags":${JSON.stringify(tags)},"removed_tags":${JSON.stringify(removed)}${this.conditionsOf(after)}`
+  }
+
+  /**
+   * Whether a tag that a row has got is the one it has lost at another membership. The published client takes a lost tag
+   * from its index after it has put the new one there, and would not know what both have.
+   */
+  overlap(before: Facts, after: Facts): boolean {
+    const { disjuncts, leaves } = this.plan
+    return disjuncts.some((disjunct) => {
+      const members = disjunct.filter((leaf) => leaves[leaf]!._tag === "Member")
+      const kept = members.filter((leaf) => before.keys[leaf] === after.keys[leaf])
+      return kept.length > 0 && kept.length < members.length
+    })
   }
 
   /** What an event says of the values that have moved in, or out. */
