@@ -3,9 +3,11 @@
  * writers, with the server killed and restarted again and again.
  */
 import type { ShapeOfTest } from "../support/GeneratedShapes.ts"
-import { ENVIRONMENT, live, seed, TIMEOUT } from "../support/Lived.ts"
+import { ENVIRONMENT, live, seed, TIMEOUT, type World } from "../support/Lived.ts"
+import * as Positions from "../support/Positions.ts"
 import { scenario } from "../support/Scenario.ts"
-import { makeRandom, type Random } from "../where/WhereGenerator.ts"
+import { makeRandom, type Random } from "../where/generator/Random.ts"
+import { subqueryClause, type SubqueryColumn, type SubqueryTable } from "../where/generator/Subqueries.ts"
 
 const SETUP = `
 CREATE TABLE teams (id int PRIMARY KEY, active bool NOT NULL, parent_id int);
@@ -81,11 +83,20 @@ const CLAUSES: ReadonlyArray<readonly [table: string, where: string]> = [
 ]
 
 const shapeOf = (table: string, where: string, more: Readonly<Record<string, string>>): ShapeOfTest => ({
-  params: { table, where, tags: "none", ...more },
+  params: { table, where, ...more },
   sql: `SELECT * FROM ${table} WHERE ${where}`
 })
 
-const SHAPES = CLAUSES.map(([table, where], i) => shapeOf(table, where, i % 3 === 0 ? { replica: "full" } : {}))
+const COMMON: Pick<World, "rotations" | "statement" | "tables" | "truncates"> = {
+  tables: ["teams", "users", "items", "shares"],
+  truncates: 0.0005,
+  statement,
+  rotations: /^a shape that it depends on has ended|^NULL has entered or left|^no shape depends on it/
+}
+
+const UNTAGGED = CLAUSES.map(([table, where], i) =>
+  shapeOf(table, where, { tags: "none", ...(i % 3 === 0 && { replica: "full" }) })
+)
 
 scenario(`subqueries, random transactions and kills, seed ${seed}`, {
   setup: SETUP,
@@ -93,14 +104,95 @@ scenario(`subqueries, random transactions and kills, seed ${seed}`, {
   env: ENVIRONMENT
 }, (scenario) =>
   live(scenario, {
-    tables: ["teams", "users", "items", "shares"],
-    truncates: 0.0005,
-    statement,
-    shapes: SHAPES,
+    ...COMMON,
+    shapes: UNTAGGED,
     added: (r) => {
       const [table, where] = r.pick(CLAUSES)
-      return [shapeOf(table, `${where} AND ${r.below(100)} < 100`, { replica: "full" })]
+      return [shapeOf(table, `${where} AND ${r.below(100)} < 100`, { tags: "none", replica: "full" })]
     },
-    rotations: /^a shape that it depends on has ended|^NULL has entered or left|^no shape depends on it/,
-    clients: SHAPES.filter((_, i) => i % 3 === 0)
+    clients: UNTAGGED.filter((_, i) => i % 3 === 0)
   }, makeRandom(seed)))
+
+// --- Rows by their tags ---
+
+const column = (name: string, type: SubqueryColumn["type"], notNull = false): SubqueryColumn => ({
+  name,
+  type,
+  notNull
+})
+
+const GENERATED: ReadonlyArray<SubqueryTable> = [
+  { name: "teams", columns: [column("id", "int4", true), column("active", "bool", true), column("parent_id", "int4")] },
+  { name: "users", columns: [column("id", "int4", true), column("team_id", "int4"), column("age", "int4", true)] },
+  { name: "items", columns: [column("id", "int4", true), column("user_id", "int4"), column("kind", "text", true)] },
+  { name: "shares", columns: [column("item_id", "int4", true), column("team_id", "int4", true)] }
+]
+
+/** Where rows have more than one reason to be in the shape, or reasons that come and go together. */
+const MIXED: typeof CLAUSES = [
+  // What leaves by one of these comes in by the other.
+  [
+    "users",
+    "team_id IN (SELECT id FROM teams WHERE active) OR (team_id NOT IN (SELECT id FROM teams WHERE active) AND age > 4)"
+  ],
+  ["users", "team_id IN (SELECT id FROM teams WHERE active) OR team_id IN (SELECT id FROM teams WHERE NOT active)"],
+  ["items", "user_id IN (SELECT id FROM users WHERE age < 5) AND id IN (SELECT item_id FROM shares)"],
+  [
+    "items",
+    "(user_id IN (SELECT id FROM users WHERE age < 5) OR kind = 'a') AND (id IN (SELECT item_id FROM shares) OR kind = 'b')"
+  ]
+]
+
+const PARAMETERS: Readonly<Record<string, string>> = { "params[1]": "3", "params[2]": "b" }
+
+const generated = (r: Random): ShapeOfTest => {
+  const first = r.pick(GENERATED)
+  const tables = [first, ...GENERATED.filter((table) => table !== first)]
+  for (;;) {
+    const where = subqueryClause(r, tables, { depth: 3, conditions: 3 })
+    // Not all of them have one.
+    if (!/\(SELECT/.test(where)) continue
+    return shapeOf(first.name, where, {})
+  }
+}
+
+const TAGGED = [...CLAUSES, ...MIXED].map(([table, where], i) =>
+  shapeOf(table, where, i % 3 === 1 ? { replica: "full" } : {})
+)
+
+const WITH_PARAMETERS: ShapeOfTest = {
+  params: {
+    table: "items",
+    where: "user_id IN (SELECT id FROM users WHERE age > $1) OR (kind = $2 AND id IN (SELECT item_id FROM shares))",
+    columns: "id,kind",
+    ...PARAMETERS
+  },
+  sql:
+    "SELECT id, kind FROM items WHERE user_id IN (SELECT id FROM users WHERE age > $1) OR (kind = $2 AND id IN (SELECT item_id FROM shares))",
+  values: Object.values(PARAMETERS)
+}
+
+const keyOf = ({ params }: ShapeOfTest) => params.table === "shares" ? ["item_id", "team_id"] : ["id"]
+
+scenario(`rows by their tags, random transactions and kills, seed ${seed}`, {
+  setup: SETUP,
+  timeout: TIMEOUT,
+  env: ENVIRONMENT
+}, async (scenario) => {
+  const positions = Positions.make(scenario.db)
+  const r = makeRandom(seed)
+  try {
+    await live(scenario, {
+      ...COMMON,
+      shapes: [...TAGGED, WITH_PARAMETERS, ...Array.from({ length: 6 }, () => generated(r))],
+      added: (r) => [generated(r)],
+      clients: UNTAGGED.filter((_, i) => i % 6 === 3),
+      collections: TAGGED.flatMap((shape, i) =>
+        i % 2 === 1 || i >= CLAUSES.length ? [[shape, keyOf(shape)] as const] : []
+      ),
+      positions: positions.of
+    }, r)
+  } finally {
+    await positions.close()
+  }
+})

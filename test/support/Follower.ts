@@ -2,7 +2,11 @@
  * A client of the raw protocol that believes nothing: it applies every item strictly and fails on whatever a right log can't say.
  * An insert of a row that is there, an update or delete of one that isn't, an offset out of order, half a transaction that is called up
  * to date, a missing header: each is an error with the request that got it.
+ *
+ * Of a shape with subqueries it keeps the rows by their tags, as Electric HTTP protocol §13.6 has it: events alone tell
+ * which rows leave.
  */
+import assert from "node:assert/strict"
 
 /** Values as text, `null` for NULL. */
 export type Values = Readonly<Record<string, string | null>>
@@ -26,7 +30,20 @@ interface Item {
     readonly xmin?: string
     readonly xmax?: string
     readonly xip_list?: ReadonlyArray<string>
+    readonly tags?: ReadonlyArray<string>
+    readonly removed_tags?: ReadonlyArray<string>
+    readonly active_conditions?: ReadonlyArray<boolean>
+    readonly is_move_in?: boolean
+    readonly patterns?: ReadonlyArray<{ readonly pos: number; readonly value: string }>
   }
+}
+
+/** Why a row is in a shape with subqueries. */
+export interface Membership {
+  /** One for each disjunct. */
+  readonly tags: ReadonlyArray<string>
+  /** Whether each position holds. */
+  readonly conditions: Array<boolean>
 }
 
 /** One answered request for a piece of the log. */
@@ -91,6 +108,15 @@ export class Follower {
   readonly served: Array<Served> = []
   /** Items applied of the live log, of this and earlier handles. */
   changes = 0
+  /** Rows that events took out, and rows that came in with one. */
+  readonly moves = { out: 0, in: 0 }
+  /** By key, when rows carry tags. */
+  memberships = new Map<string, Membership>()
+  /** Positions of each disjunct, as the first row's tags have them; null when rows carry none. */
+  private disjuncts: ReadonlyArray<ReadonlyArray<number>> | null | undefined
+  /** The transaction of the last event, since the last change. */
+  private move: { readonly txid: number; readonly isIn: boolean; rows: number; ended: boolean } | undefined
+  private txid: number | undefined
   private cursor: string | undefined
   private snapshotEnded = false
   private itemOffset: Offset = { tx: 0n, op: -1 }
@@ -276,24 +302,33 @@ export class Follower {
     const items = JSON.parse(body) as ReadonlyArray<Item>
     expect(Array.isArray(items), "the body is no array")
     this.handle = handle
+    const { seen } = this
     let said = false
     for (const item of items) {
       expect(!said, "something follows the up-to-date message")
       if (item.headers.control === "up-to-date") {
         said = true
         this.takeUpToDate(item, to)
-      } else if (item.headers.control === "snapshot-end") this.takeSnapshotEnd(item, from)
+      } else if (item.headers.event !== undefined) this.takeEvent(item)
+      else if (item.headers.control === "snapshot-end") this.takeSnapshotEnd(item, from)
       else if (item.headers.operation !== undefined && item.headers.lsn === undefined) this.takeRow(item, from)
       else this.takeChange(item, from, to)
     }
     expect(said === upToDate, `up-to-date header ${upToDate}, message ${said}`)
-    const hasChanges = items.some((item) => item.headers.lsn !== undefined)
-    if (hasChanges) {
+    const last = items.at(said ? -2 : -1)
+    if (from.tx >= 0n && to.tx > 0n && last !== undefined) {
       const { op, tx } = this.itemOffset
-      expect(to.tx === tx && to.op === op, `the offset is ${end}, the last item's is ${tx}_${op}`)
+      if (last.headers.lsn !== undefined) {
+        expect(to.tx === tx && to.op === op, `the offset is ${end}, the last item's is ${tx}_${op}`)
+      } else {
+        expect(isBefore(this.itemOffset, to), `the offset is ${end}, and a move follows ${tx}_${op}`)
+        expect(this.move?.txid !== this.txid || to.tx === tx, `the offset is ${end}, the move's transaction is ${tx}`)
+        expect(to.tx > seen, `a move up to ${end} comes after up to date with ${seen}`)
+      }
     }
     if (to.tx > 0n || to.op === Infinity) expect(this.snapshotEnded, "the snapshot has no end")
     expect(!upToDate || !this.open, "up to date in the middle of a transaction")
+    expect(!upToDate || !this.isMoving, "up to date between the rows of a move and their snapshot-end")
     this.served.push({ handle, offset: this.offset, end, upToDate, live, body })
     this.offset = end
     this.upToDate = upToDate
@@ -320,6 +355,10 @@ export class Follower {
     this.itemOffset = { tx: 0n, op: -1 }
     this.open = false
     this.keyChange = undefined
+    this.memberships = new Map()
+    this.disjuncts = undefined
+    this.move = undefined
+    this.txid = undefined
   }
 
   private takeUpToDate({ headers }: Item, to: Offset): void {
@@ -329,19 +368,106 @@ export class Follower {
   }
 
   private takeSnapshotEnd({ headers }: Item, from: Offset): void {
-    expect(from.tx <= 0n && from.op !== Infinity && !this.snapshotEnded, "a snapshot-end in the live log")
     expect(
       typeof headers.xmin === "string" && typeof headers.xmax === "string" && Array.isArray(headers.xip_list),
       "snapshot-end without its marks"
     )
+    if (this.snapshotEnded) {
+      expect(this.isMoving, "a snapshot-end in the live log, and no rows before it")
+      this.move!.ended = true
+      return
+    }
+    expect(from.tx <= 0n && from.op !== Infinity, "a snapshot-end in the live log")
     this.snapshotEnded = true
   }
 
   private takeRow({ headers, key, value }: Item, from: Offset): void {
-    expect(headers.operation === "insert" && from.tx <= 0n && !this.snapshotEnded, "a row after the snapshot's end")
+    expect(headers.operation === "insert", `a row without position is ${headers.operation}`)
     expect(key !== undefined && value !== undefined, "a row without key or value")
-    expect(!this.rows.has(key!), `the snapshot has ${key} twice`)
+    if (this.snapshotEnded) {
+      expect(
+        headers.is_move_in === true && this.move?.isIn === true && !this.move.ended,
+        `${key} after the snapshot's end`
+      )
+      this.move!.rows += 1
+      this.moves.in += 1
+    } else expect(from.tx <= 0n && headers.is_move_in === undefined, "a row of a move in the snapshot")
+    expect(!this.rows.has(key!), `${key} comes twice`)
     this.rows.set(key!, value!)
+    this.join(key!, headers)
+  }
+
+  // --- Tags ---
+
+  /** Rows of a move have come, and the mark behind them has not. */
+  private get isMoving(): boolean {
+    return this.move !== undefined && this.move.rows > 0 && !this.move.ended
+  }
+
+  /** What an insert or an update says of tags. */
+  private join(key: string, { active_conditions: conditions, removed_tags, tags }: Item["headers"]): void {
+    const was = this.memberships.get(key)
+    if (this.disjuncts === undefined) {
+      this.disjuncts = tags?.map((tag) => tag.split("/").flatMap((slot, pos) => slot === "" ? [] : [pos])) ?? null
+      const count = tags?.[0]?.split("/").length
+      // Blocks of positions one after another, which are all of them.
+      if (this.disjuncts) assert.deepEqual(this.disjuncts.flat(), Array.from({ length: count! }, (_, pos) => pos))
+    }
+    if (this.disjuncts === null) {
+      expect(tags === undefined && removed_tags === undefined && conditions === undefined, `${key} has tags`)
+      return
+    }
+    const positions = this.disjuncts.flat().length
+    const slots = tags?.map((tag) => tag.split("/"))
+    expect(
+      slots?.length === this.disjuncts.length && this.disjuncts.every((disjunct, i) =>
+        slots[i]!.length === positions &&
+        slots[i]!.every((slot, pos) => disjunct.includes(pos) ? /^(1|[0-9a-f]{32})$/.test(slot) : slot === "")
+      ),
+      `${key} has tags of another structure: ${tags?.join()}`
+    )
+    expect(conditions?.length === positions, `${key} has the conditions ${conditions?.join()}`)
+    expect(
+      this.isVisible(conditions!),
+      `${key} is in the shape, and none of its disjuncts holds: ${conditions?.join()}`
+    )
+    if (was === undefined) expect(removed_tags === undefined, `${key} comes with removed tags`)
+    else assert.deepEqual(removed_tags, was.tags.filter((tag) => !tags!.includes(tag)), `${key}: removed tags`)
+    this.memberships.set(key, { tags: tags!, conditions: [...conditions!] })
+  }
+
+  private isVisible(conditions: ReadonlyArray<boolean>): boolean {
+    return this.disjuncts!.some((disjunct) => disjunct.every((pos) => conditions[pos]))
+  }
+
+  private takeEvent({ headers }: Item): void {
+    const { event, patterns, txids } = headers
+    const isIn = event === "move-in"
+    const what = `${event} of ${txids?.join()}`
+    expect(isIn || event === "move-out", `event ${event}`)
+    expect(this.options.params.tags !== "none", `${what}, and no tags are wanted`)
+    expect(this.snapshotEnded, `${what} before the snapshot's end`)
+    expect(!this.open && this.keyChange === undefined, `${what}: the transaction before it has no last change`)
+    expect(!this.isMoving, `${what}: the move before it has no end`)
+    expect(txids?.length === 1 && Number.isInteger(txids[0]), `${what}: txids`)
+    // Of one transaction those that leave are told first.
+    expect(this.move?.txid !== txids![0] || (isIn && !this.move!.isIn), `${what} comes twice, or too late`)
+    expect(Array.isArray(patterns) && patterns.length > 0, `${what} has no patterns`)
+    const known = new Set(patterns!.map(({ pos, value }) => `${pos} ${value}`))
+    expect(known.size === patterns!.length, `${what} has a pattern twice`)
+    this.move = { txid: txids![0]!, isIn, rows: 0, ended: false }
+    for (const { pos, value } of patterns!) {
+      expect(Number.isInteger(pos) && /^[0-9a-f]{32}$/.test(value), `${what}: pattern ${pos} ${value}`)
+      if (this.disjuncts) expect(pos >= 0 && pos < this.disjuncts.flat().length, `${what}: position ${pos}`)
+      for (const [key, { conditions, tags }] of this.memberships) {
+        if (!tags.some((tag) => tag.split("/")[pos] === value)) continue
+        conditions[pos] = isIn
+        if (isIn || this.isVisible(conditions)) continue
+        this.memberships.delete(key)
+        this.rows.delete(key)
+        this.moves.out += 1
+      }
+    }
   }
 
   private takeChange({ headers, key, old_value, value }: Item, from: Offset, to: Offset): void {
@@ -359,6 +485,10 @@ export class Follower {
     expect(at.tx > this.seen, `${where} comes after up to date with ${this.seen}`)
     expect(!this.open || at.tx === this.itemOffset.tx, `${where}: the transaction before it has no last change`)
     expect(this.open || at.tx > this.itemOffset.tx, `${where} follows the last change of its transaction`)
+    expect(!this.isMoving, `${where}: the move before it has no end`)
+    expect(this.move?.txid !== txids![0], `${where}: its transaction's events came before it`)
+    this.move = undefined
+    this.txid = txids![0]
     this.itemOffset = at
     this.open = last !== true
     this.changes += 1
@@ -372,11 +502,15 @@ export class Follower {
       case "insert":
         expect(!this.rows.has(key!), `${where}: the row is there already`)
         this.rows.set(key!, value!)
+        this.join(key!, headers)
         break
       case "update": {
         const old = this.rows.get(key!)
         expect(old !== undefined, `${where}: there is no such row`)
-        if (this.options.params.replica === "full") {
+        this.join(key!, headers)
+        const isTouch = this.disjuncts !== null && old_value === undefined &&
+          Object.entries(value!).every(([column, is]) => old![column] === is)
+        if (this.options.params.replica === "full" && !isTouch) {
           expect(old_value !== undefined, `${where} has no old_value`)
           expect(
             Object.keys(value!).length === Object.keys(old!).length,
@@ -401,6 +535,16 @@ export class Follower {
           expect(old![column] === was, `${where}: ${column} was ${old![column]}, not ${was}`)
         }
         this.rows.delete(key!)
+        const membership = this.memberships.get(key!)
+        this.memberships.delete(key!)
+        if (membership) {
+          assert.deepEqual(headers.active_conditions, membership.conditions, `${where}: its conditions`)
+          if (headers.key_change_to === undefined) assert.deepEqual(headers.tags, membership.tags, `${where}: its tags`)
+          else {
+            const gone = membership.tags.filter((tag) => headers.tags?.includes(tag) !== true)
+            assert.deepEqual(gone, [], `${where}: tags of the row that it was`)
+          }
+        } else expect(headers.tags === undefined, `${where} has tags`)
         if (headers.key_change_to !== undefined) {
           expect(last !== true, `${where}: the first half of a key change is not the last change`)
           this.keyChange = { from: key!, to: headers.key_change_to }

@@ -8,7 +8,9 @@ import assert from "node:assert/strict"
 import { makeRandom, type Random } from "../where/WhereGenerator.ts"
 import { content, type Follower, type Served, sorted, type Values } from "./Follower.ts"
 import type { ShapeOfTest } from "./GeneratedShapes.ts"
+import type { PositionsOf } from "./Positions.ts"
 import { AS_TEXT, type Scenario, type Sql } from "./Scenario.ts"
+import { tagAwareCollection } from "./TagClient.ts"
 
 export const seed = Number(process.env.SHAPELOG_TEST_SEED ?? Date.now() % 1_000_000_000)
 const rounds = Number(process.env.SHAPELOG_TEST_ROUNDS ?? 1)
@@ -33,6 +35,10 @@ export interface World {
   readonly rotations?: RegExp
   /** Followed by the published client. */
   readonly clients: ReadonlyArray<ShapeOfTest>
+  /** Followed by the published client that understands tags; with the columns of the table's key. */
+  readonly collections?: ReadonlyArray<readonly [shape: ShapeOfTest, key: ReadonlyArray<string>]>
+  /** What the rows' tags are about. */
+  readonly positions?: PositionsOf
 }
 
 /** One random transaction. What Postgres refuses (a key that exists, a deadlock) is rolled back. */
@@ -73,6 +79,24 @@ const reread = async (url: string, follower: Follower, served: Served): Promise<
   }
 }
 
+/** Fails unless Postgres says of each row that the same positions hold. */
+const sameConditions = async (
+  { select }: Scenario,
+  { memberships, rows }: Follower,
+  { params, sql, values }: ShapeOfTest,
+  positions: ReadonlyArray<string>,
+  context: string
+): Promise<void> => {
+  if (params.tags === "none" || positions.length === 0) return assert.equal(memberships.size, 0, context)
+  const conditions = positions.map((condition, pos) => `(${condition}) IS TRUE AS "position ${pos}"`)
+  const expected = await select(sql.replace(/^SELECT (.*?) FROM/, `SELECT $1, ${conditions.join(", ")} FROM`), values)
+  const found = [...rows].map(([key, row]) => {
+    const holds = memberships.get(key)?.conditions.map((holds, pos) => [`position ${pos}`, holds ? "t" : "f"])
+    return { ...row, ...Object.fromEntries(holds ?? []) }
+  })
+  assert.deepEqual(sorted(found), sorted(expected), context)
+}
+
 /** The rows of the shape's statement; `undefined` when it fails. */
 const expectedOf = async (
   { select }: Scenario,
@@ -94,6 +118,10 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
   for (const shape of world.shapes) add(shape)
   const limit = followers.length + 16
   const clients = world.clients.map((shape) => ({ shape, client: client(shape.params, { parser: AS_TEXT }) }))
+  const collections = (world.collections ?? []).map(([shape, key]) => {
+    const { table, where, ...params } = shape.params
+    return { shape, collection: tagAwareCollection(server.url, table!, where, params, key) }
+  })
 
   for (let round = 0; round < rounds; round++) {
     let ended = 0
@@ -170,6 +198,9 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
       if (expected !== undefined) {
         await follower.catchUp(lsn)
         assert.deepEqual(sorted(follower.rows.values()), sorted(expected), context)
+        if (world.positions) {
+          await sameConditions(scenario, follower, shape, await world.positions(shape.params), context)
+        }
         return 0
       }
       // Of what fails in the table, the shape may be there yet if the stream did not come to what fails.
@@ -193,6 +224,10 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
         `${shape.sql} of the client in round ${round}`
       )
     }
+    for (const { collection, shape } of collections) {
+      const rows = await expectedOf(scenario, shape)
+      if (rows !== undefined) await collection.until(rows, `${shape.sql} in round ${round}`, 30_000)
+    }
 
     // --- What was served is served again ---
     for (const { follower } of followers) {
@@ -214,13 +249,14 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
         `the slot is confirmed up to ${slot?.confirmed_flush_lsn} only, not ${position!.text}`
       )
     }
-    const { changes, requests, rotations } = followers.reduce((sum, { follower }) => ({
+    const { changes, moves, requests, rotations } = followers.reduce((sum, { follower }) => ({
       changes: sum.changes + follower.changes,
       requests: sum.requests + follower.served.length,
-      rotations: sum.rotations + follower.rotations
-    }), { changes: 0, requests: 0, rotations: 0 })
+      rotations: sum.rotations + follower.rotations,
+      moves: sum.moves + follower.moves.in + follower.moves.out
+    }), { changes: 0, requests: 0, rotations: 0, moves: 0 })
     console.log(
-      `round ${round}: ${followers.length} followers (${failing} of clauses that fail now), ${requests} responses, ${changes} changes, ${rotations} rotations, ${ended} transactions`
+      `round ${round}: ${followers.length} followers (${failing} of clauses that fail now), ${requests} responses, ${changes} changes, ${moves} rows moved by events, ${rotations} rotations, ${ended} transactions`
     )
     // --- Nothing else ends a shape; in particular Postgres was never told more than what was stored (I1) ---
     const reasons = server.lines.flatMap((line) => /is rotated: (.*)/.exec(line)?.[1] ?? [])
@@ -237,6 +273,7 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
     }
   }
   for (const { follower } of followers) await follower.stop()
+  for (const { collection } of collections) await collection.close()
 }
 
 export const ENVIRONMENT = { SHAPELOG_SHAPE_CHUNK_BYTES_THRESHOLD: "10000", SHAPELOG_LONG_POLL_TIMEOUT: "20s" }

@@ -131,7 +131,7 @@ export const makeDatabase: Effect.Effect<TestDatabase, QueryError, Scope.Scope> 
 
 /** The engine's pools on a test database. Publication and slot are named after it, as slots are the whole server's. */
 export const poolsOf = (
-  db: TestDatabase,
+  db: Pick<TestDatabase, "name" | "url">,
   options?: Partial<Pools.PoolsOptions>
 ): Layer.Layer<Database, ConfigError.ConfigError> =>
   Pools.layer({ url: Redacted.make(db.url), streamId: db.name, poolSize: 8, ...options })

@@ -16,9 +16,10 @@ import { accessOf } from "../../src/where/Access.ts"
 import { compile } from "../../src/where/Compile.ts"
 import { describe as describeClause } from "../../src/where/Describe.ts"
 import { not } from "../../src/where/Logic.ts"
-import { hasMember, type Leaf, type Plan, planOf, subqueriesOf, subqueryIdentity } from "../../src/where/Plan.ts"
+import { hasMember, type Plan, planOf, subqueriesOf, subqueryIdentity } from "../../src/where/Plan.ts"
 import { printExpression } from "../../src/where/Print.ts"
 import { keyOf, Row, Slots } from "../../src/where/Row.ts"
+import { leafSql } from "../support/Positions.ts"
 import * as Postgres from "../support/Postgres.ts"
 import { makeRandom, type Random } from "./generator/Random.ts"
 import { literalOf, subqueryClause, type SubqueryColumn, type SubqueryTable } from "./generator/Subqueries.ts"
@@ -322,9 +323,6 @@ const membership = (values: ReadonlyArray<Keys>, keys: Keys, nulls: Member["null
   if (results.includes(true)) return true
   return nulls === "in" && results.includes(null) ? null : false
 }
-
-const leafSql = (leaf: Leaf): string =>
-  leaf._tag === "Plain" ? leaf.sql : printExpression(leaf.negated ? not(leaf.member) : leaf.member)
 
 const textOf = (value: boolean | null): string | null => value === null ? null : value ? "t" : "f"
 
