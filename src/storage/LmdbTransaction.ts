@@ -7,6 +7,7 @@ import type { IdSet } from "./IdSet.ts"
 import type { LmdbEnvironment, Write } from "./LmdbEnvironment.ts"
 import type { Commit, ShapeId, StoreOp } from "./ShapeStorage.ts"
 import * as Keys from "./StoreKeys.ts"
+import { isScratchOp, type ScratchOp, shapeOf } from "./StoreOps.ts"
 import * as Values from "./StoreValues.ts"
 
 /** What the layer knows of the store without reading it. */
@@ -27,6 +28,7 @@ export class LmdbTransaction {
   readonly changedLogs = new Set<ShapeId>()
   /** Shapes that it puts blocks of. */
   private readonly puts = new Set<ShapeId>()
+  private putsScratch = false
   private readonly removes = new Set<ShapeId>()
   private readonly sweeps = new Set<ShapeId>()
   private nextId: ShapeId
@@ -45,8 +47,19 @@ export class LmdbTransaction {
     if (commit.unfinished !== undefined) this.put(Keys.UNFINISHED, Buffer.of(commit.unfinished ? 1 : 0))
   }
 
+  private addScratchOp(op: ScratchOp): void {
+    if (op._tag === "PutScratch") {
+      this.putsScratch = true
+      return this.put(Keys.scratch(op.page), op.bytes)
+    }
+    const end = Keys.successor(Keys.scratch(op.to))
+    if (this.putsScratch) this.takeBack(Keys.scratch(op.from), end)
+    for (const key of this.environment.keys(Keys.scratch(op.from), end, Infinity)) this.remove(key)
+  }
+
   private addOp(op: StoreOp): void {
-    const shape = op._tag === "PutShape" ? op.record.id : op.shape
+    if (isScratchOp(op)) return this.addScratchOp(op)
+    const shape = shapeOf(op)
     // A writer that has not heard of the removal yet must not bring anything back.
     if (this.removes.has(shape) || this.state.removed.has(shape)) return
     switch (op._tag) {
@@ -130,7 +143,10 @@ export class LmdbTransaction {
    * Takes back what this transaction was to put in [`start`, `end`), which is of `shape`. What is stored there stays.
    */
   private forget(shape: ShapeId, start: Buffer, end: Buffer): void {
-    if (!this.puts.has(shape)) return
+    if (this.puts.has(shape)) this.takeBack(start, end)
+  }
+
+  private takeBack(start: Buffer, end: Buffer): void {
     for (const [name, { key, value }] of this.writes) {
       if (value !== undefined && start.compare(key) <= 0 && key.compare(end) < 0) this.writes.delete(name)
     }

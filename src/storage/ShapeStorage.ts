@@ -90,6 +90,14 @@ export type StoreOp =
   | { readonly _tag: "PutCount"; readonly shape: ShapeId; readonly value: string; readonly count: number }
   /** What the shape's counts stand for; `undefined`: nothing, as they are being written. */
   | { readonly _tag: "PutCountsAt"; readonly shape: ShapeId; readonly at: CountsAt | undefined }
+  /** A page of what has no room in memory. It is of no shape, and gone when the store is opened again. */
+  | { readonly _tag: "PutScratch"; readonly page: ScratchPage; readonly bytes: Uint8Array }
+  /** Deletes the pages from `from` up to and including `to`. */
+  | { readonly _tag: "DropScratch"; readonly from: ScratchPage; readonly to: ScratchPage }
+
+/** A page's number: whole, from 0 up to `MAX_SCRATCH`. */
+export type ScratchPage = number
+export const MAX_SCRATCH: ScratchPage = 2 ** 48 - 1
 
 /** What a shape's counts stand for. */
 export interface CountsAt {
@@ -164,6 +172,8 @@ export class ShapeStorage extends Context.Tag("shapelog/storage/ShapeStorage")<S
     shape: ShapeId,
     after: string | undefined
   ) => Effect.Effect<ReadonlyArray<StoredCount>, StorageError>
+  /** What was put as this page, if it was in this life of the store and was not dropped. */
+  readonly scratch: (page: ScratchPage) => Effect.Effect<Option.Option<Buffer>, StorageError>
   /** Bytes the store takes on disk (0 in memory). */
   readonly diskBytes: Effect.Effect<number, StorageError>
 }>() {}

@@ -112,6 +112,19 @@ const load = ({ db, read }: LmdbEnvironment): StoredState => {
   }
 }
 
+/** Deletes what an earlier life of the store has left on its scratch pages, in slices. */
+const dropScratch = (environment: LmdbEnvironment): Effect.Effect<void, StorageError> =>
+  Effect.tryPromise({
+    try: async () => {
+      while (true) {
+        const keys = environment.keys(Keys.spaceStart(Keys.SCRATCH), Keys.spaceEnd(Keys.SCRATCH), SLICE_KEYS)
+        if (keys.length === 0) return
+        await environment.transact(keys.map((key) => ({ key, value: undefined })))
+      }
+    },
+    catch: (cause) => new StorageError({ operation: "open", cause })
+  })
+
 /** A page of a shape's counts. */
 const readCounts = (
   { db }: LmdbEnvironment,
@@ -143,6 +156,7 @@ const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
         Effect.annotateLogs("module", "ShapeStorageLmdb")
       )
   )
+  yield* dropScratch(environment)
   const state = yield* tryRead("open", () => readState(environment))
   const log = new LmdbLog(environment)
 
@@ -244,6 +258,7 @@ const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
         () => Option.map(Option.fromNullable(environment.read(Keys.countsAt(shape))), Values.decodeCountsAt)
       ),
     counts: (shape, after) => tryRead("read counts", () => readCounts(environment, shape, after)),
+    scratch: (page) => tryRead("read a scratch page", () => Option.fromNullable(environment.read(Keys.scratch(page)))),
     diskBytes: Effect.tryPromise({
       try: () => environment.diskBytes(),
       catch: (cause) => new StorageError({ operation: "measure the store", cause })

@@ -20,7 +20,7 @@ import {
   type StoredCount,
   type StoreOp
 } from "./ShapeStorage.ts"
-import { complaint } from "./StoreOps.ts"
+import { complaint, isScratchOp, shapeOf } from "./StoreOps.ts"
 
 interface LogEntry {
   readonly first: LogOffset
@@ -47,6 +47,7 @@ export interface MemoryState {
   nextId: ShapeId
   readonly shapes: Map<ShapeId, StoredShape>
   readonly removed: IdSet
+  readonly scratch: Map<number, Buffer>
   /** Every commit in order, when the state was made with a journal. */
   readonly journal: Array<Commit> | undefined
   /** How many commits of the journal are durable. */
@@ -59,6 +60,7 @@ const empty = (journal: boolean): MemoryState => ({
   nextId: 1,
   shapes: new Map(),
   removed: new IdSet(),
+  scratch: new Map(),
   journal: journal ? [] : undefined,
   flushed: 0
 })
@@ -117,7 +119,12 @@ const shapeIn = (state: MemoryState, id: ShapeId): StoredShape => {
 }
 
 const applyOp = (state: MemoryState, op: StoreOp): void => {
-  const id = op._tag === "PutShape" ? op.record.id : op.shape
+  if (isScratchOp(op)) {
+    if (op._tag === "PutScratch") state.scratch.set(op.page, Buffer.from(op.bytes))
+    else for (const page of state.scratch.keys()) if (page >= op.from && page <= op.to) state.scratch.delete(page)
+    return
+  }
+  const id = shapeOf(op)
   // A writer that has not heard of the removal yet must not bring anything back.
   if (state.removed.has(id)) return
   if (op._tag === "RemoveShape") {
@@ -185,8 +192,9 @@ const pageOf = (counts: ReadonlyMap<string, number>, after: string | undefined):
   }))
 }
 
-const make = (state: MemoryState) =>
-  ShapeStorage.of({
+const make = (state: MemoryState) => {
+  state.scratch.clear()
+  return ShapeStorage.of({
     load: Effect.sync(() => {
       const shapes = []
       for (const { head, record } of [...state.shapes.entries()].sort(([a], [b]) => a - b).map(([, shape]) => shape)) {
@@ -212,8 +220,10 @@ const make = (state: MemoryState) =>
       Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.chunkEnds.find((end) => compare(end, after) > 0))),
     countsAt: (shape) => Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.countsAt)),
     counts: (shape, after) => Effect.sync(() => pageOf(state.shapes.get(shape)?.counts ?? new Map(), after)),
+    scratch: (page) => Effect.sync(() => Option.map(Option.fromNullable(state.scratch.get(page)), Buffer.from)),
     diskBytes: Effect.succeed(0)
   })
+}
 
 /** A store over `state`, which outlives it. */
 export const layerFrom = (state: MemoryState): Layer.Layer<ShapeStorage> => Layer.sync(ShapeStorage, () => make(state))

@@ -14,9 +14,10 @@
  * | `4` shape `4` `0` value | how often the shape's rows have a value |
  * | `4` shape `4` `1` SHA-256 of the value | the same for a value that is too long for a key, and the value |
  * | `4` shape `5` | what these counts stand for |
+ * | `5` page | scratch page |
  *
  * Numbers are big-endian, so that keys sort as their numbers do: shape, chunk and block u32, tx and op u64 (an infinite
- * op is ff…ff).
+ * op is ff…ff), page u48.
  */
 import { createHash } from "node:crypto"
 import type { LogOffset } from "../domain/LogOffset.ts"
@@ -26,6 +27,7 @@ export const RECORD = 1
 export const HEAD = 2
 export const REMOVED = 3
 export const BLOCKS = 4
+export const SCRATCH = 5
 
 const SNAPSHOT = 1
 const LOG = 2
@@ -126,6 +128,14 @@ export const chunkEndsAfter = (shape: number, offset: LogOffset): Buffer => afte
 /** The offset in the key of a log block or a chunk end. */
 export const offsetOf = (key: Uint8Array): LogOffset =>
   readOffset(Buffer.from(key.buffer, key.byteOffset, key.length), 6)
+
+/** The key of a scratch page. */
+export const scratch = (page: number): Buffer => {
+  const key = Buffer.allocUnsafe(7)
+  key[0] = SCRATCH
+  key.writeUIntBE(page, 1, 6)
+  return key
+}
 
 export const countsStart = (shape: number): Buffer => ofKind(COUNT, shape)
 export const countsEnd = (shape: number): Buffer => ofKind(COUNT + 1, shape)

@@ -1,6 +1,6 @@
 /** What every layer of the store asks of the ops of a commit, before it takes them. */
 import type { LogOffset } from "../domain/LogOffset.ts"
-import type { Commit, StoreOp } from "./ShapeStorage.ts"
+import { type Commit, MAX_SCRATCH, type StoreOp } from "./ShapeStorage.ts"
 import { MAX_TX } from "./StoreKeys.ts"
 
 const isUint32 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0xffffffff
@@ -8,9 +8,22 @@ const isUint32 = (n: number): boolean => Number.isInteger(n) && n >= 0 && n <= 0
 const isOffset = ({ op, tx }: LogOffset): boolean =>
   tx >= 0n && tx <= MAX_TX && (op === Infinity || (Number.isSafeInteger(op) && op >= 0))
 
-const shapeOf = (op: StoreOp): number => (op._tag === "PutShape" ? op.record.id : op.shape)
+/** Ops that are not of a shape. */
+export type ScratchOp = Extract<StoreOp, { readonly _tag: "PutScratch" | "DropScratch" }>
+export type ShapeOp = Exclude<StoreOp, ScratchOp>
+
+export const isScratchOp = (op: StoreOp): op is ScratchOp => op._tag === "PutScratch" || op._tag === "DropScratch"
+
+/** The shape that an op is of. */
+export const shapeOf = (op: ShapeOp): number => (op._tag === "PutShape" ? op.record.id : op.shape)
+
+const isPage = (page: number): boolean => Number.isInteger(page) && page >= 0 && page <= MAX_SCRATCH
 
 const complaintOfOp = (op: StoreOp): string | undefined => {
+  if (op._tag === "PutScratch") return isPage(op.page) ? undefined : `PutScratch: no such page: ${op.page}`
+  if (op._tag === "DropScratch") {
+    return isPage(op.from) && isPage(op.to) ? undefined : `DropScratch: no such pages: ${op.from} to ${op.to}`
+  }
   const shape = shapeOf(op)
   // 2^32 - 1 is not given, so that the next id still is a u32.
   if (!isUint32(shape) || shape === 0 || shape === 0xffffffff) return `${op._tag}: ${shape} is no shape id`
@@ -51,7 +64,7 @@ export const complaint = ({ ops }: Commit): string | undefined => {
 export const commitBytes = ({ ops }: Commit): number => {
   let sum = 0
   for (const op of ops) {
-    if (op._tag === "PutLogBlock" || op._tag === "PutSnapshotBlock") sum += op.bytes.length
+    if ("bytes" in op) sum += op.bytes.length
     else if (op._tag === "PutCount") sum += op.value.length
   }
   return sum

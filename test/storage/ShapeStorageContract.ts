@@ -3,18 +3,20 @@ import { assert, describe, it } from "@effect/vitest"
 import { Effect, type Layer, Option, type Scope } from "effect"
 import type { StorageError } from "../../src/domain/Errors.ts"
 import { beforeAll as beforeAllOffsets, make as offset, snapshotEnd } from "../../src/domain/LogOffset.ts"
-import { BLOCK_BYTES, COUNTS_PAGE, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
+import { BLOCK_BYTES, COUNTS_PAGE, MAX_SCRATCH, ShapeStorage, type StoreOp } from "../../src/storage/ShapeStorage.ts"
 import { call, clause, column, constant, INT8, isNull, or, TEXT } from "../where/Expressions.ts"
 import {
   allCounts,
   applied,
   at,
+  dropScratch,
   logBlock,
   putChunkEnd,
   putCount,
   putCountsAt,
   putHead,
   putLogBlock,
+  putScratch,
   putShape,
   putSnapshotBlock,
   record,
@@ -592,6 +594,68 @@ export const shapeStorageContract = (name: string, place: Place): void => {
           assert.strictEqual(nextId, 3)
           assert.isTrue(Option.isNone(yield* store.snapshotBlock(1, 0, 0)))
           assert.isTrue(Option.isSome(yield* store.snapshotBlock(2, 0, 0)))
+        }))
+    })
+
+    describe("scratch pages", () => {
+      const pagesOf = (store: typeof ShapeStorage.Service, pages: ReadonlyArray<number>) =>
+        Effect.forEach(
+          pages,
+          (page) => Effect.map(store.scratch(page), Option.match({ onNone: () => "", onSome: String }))
+        )
+
+      inOneLife("are put, put anew and dropped", (store) =>
+        Effect.gen(function*() {
+          const pages = [0, 1, 2, 256, MAX_SCRATCH]
+          yield* commitAll(store, ...pages.map((page) => putScratch(page, Buffer.from(`page ${page}`))))
+          assert.deepStrictEqual(yield* pagesOf(store, [...pages, 3]), [...pages.map((page) => `page ${page}`), ""])
+          yield* commitAll(store, putScratch(1, Buffer.from("again")), dropScratch(2, 256))
+          assert.deepStrictEqual(yield* pagesOf(store, pages), ["page 0", "again", "", "", `page ${MAX_SCRATCH}`])
+          yield* commitAll(store, dropScratch(1, 1), dropScratch(MAX_SCRATCH, MAX_SCRATCH))
+          assert.deepStrictEqual(yield* pagesOf(store, pages), ["page 0", "", "", "", ""])
+        }))
+
+      inOneLife("of one commit: the last op of a page counts", (store) =>
+        Effect.gen(function*() {
+          yield* commitAll(
+            store,
+            putScratch(1, Buffer.from("a")),
+            putScratch(2, Buffer.from("b")),
+            dropScratch(0, 1),
+            dropScratch(2, 2),
+            putScratch(2, Buffer.from("c"))
+          )
+          assert.deepStrictEqual(yield* pagesOf(store, [0, 1, 2]), ["", "", "c"])
+        }))
+
+      inOneLife("that can't be are refused", (store) =>
+        Effect.gen(function*() {
+          for (
+            const op of [putScratch(-1, Buffer.of()), putScratch(MAX_SCRATCH + 1, Buffer.of()), dropScratch(0, 0.5)]
+          ) {
+            assert.strictEqual((yield* Effect.flip(commitAll(store, op))).operation, "commit")
+          }
+        }))
+
+      it.scoped("are gone after a restart", () =>
+        Effect.gen(function*() {
+          const layer = yield* place
+          const pages = Array.from({ length: 300 }, (_, page) => page)
+          yield* life(layer, (store) =>
+            commitAll(
+              store,
+              putShape(1),
+              putHead(1, offset(2n, 1), 24),
+              ...pages.map((page) => putScratch(page, Buffer.from("left")))
+            ))
+          yield* life(layer, (store) =>
+            Effect.gen(function*() {
+              assert.deepStrictEqual(
+                yield* pagesOf(store, pages),
+                pages.map(() => "")
+              )
+              assert.strictEqual((yield* store.load).shapes.length, 1)
+            }))
         }))
     })
 

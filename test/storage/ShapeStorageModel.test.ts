@@ -14,12 +14,14 @@ import * as ShapeStorageMemory from "../../src/storage/ShapeStorageMemory.ts"
 import {
   allCounts,
   applied,
+  dropScratch,
   offsetsOf,
   putChunkEnd,
   putCount,
   putCountsAt,
   putHead,
   putLogBlock,
+  putScratch,
   putShape,
   putSnapshotBlock,
   removeShape,
@@ -53,6 +55,8 @@ type Step =
   | { readonly _tag: "remove"; readonly shape: number }
   | { readonly _tag: "count"; readonly shape: number; readonly value: string; readonly count: number }
   | { readonly _tag: "countsAt"; readonly shape: number; readonly known: boolean }
+  | { readonly _tag: "putScratch"; readonly shape: number; readonly page: number; readonly size: number }
+  | { readonly _tag: "dropScratch"; readonly shape: number; readonly from: number; readonly to: number }
 
 interface Turn {
   readonly steps: ReadonlyArray<Step>
@@ -103,7 +107,20 @@ const step: fc.Arbitrary<Step> = fc.oneof(
       count: fc.nat(2)
     })
   },
-  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("countsAt" as const), shape, known: fc.boolean() }) }
+  { weight: 1, arbitrary: fc.record({ _tag: fc.constant("countsAt" as const), shape, known: fc.boolean() }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      _tag: fc.constant("putScratch" as const),
+      shape,
+      page: fc.nat(4),
+      size: fc.integer({ min: 0, max: 70_000 })
+    })
+  },
+  {
+    weight: 1,
+    arbitrary: fc.record({ _tag: fc.constant("dropScratch" as const), shape, from: fc.nat(4), to: fc.nat(4) })
+  }
 )
 const turn: fc.Arbitrary<Turn> = fc.record({
   steps: fc.array(step, { maxLength: 6 }),
@@ -122,6 +139,7 @@ const makeModel = () => {
   const snapshots = new Map<string, Buffer>()
   const counts = new Map<string, number>()
   const countsAt = new Map<number, CountsAt>()
+  const scratch = new Map<number, Buffer>()
   const heads = new Map<number, StoredState["shapes"][number]["head"]>()
   const records = new Map<number, StoredState["shapes"][number]["record"]>()
 
@@ -135,7 +153,16 @@ const makeModel = () => {
     setPosition: (change: Partial<StoredState>) => {
       state = { ...state, ...change }
     },
+    restart: () => scratch.clear(),
     apply: (op: StoreOp) => {
+      if (op._tag === "PutScratch") {
+        scratch.set(op.page, Buffer.from(op.bytes))
+        return
+      }
+      if (op._tag === "DropScratch") {
+        for (let page = op.from; page <= op.to; page++) scratch.delete(page)
+        return
+      }
       const shape = op._tag === "PutShape" ? op.record.id : op.shape
       if (removed.has(shape)) return
       switch (op._tag) {
@@ -194,6 +221,7 @@ const makeModel = () => {
         key.startsWith(`${shape}/`) && count > 0 ? [[key.slice(key.indexOf("/") + 1), count] as const] : []
       ),
     countsAt: (shape: number) => countsAt.get(shape),
+    scratch: (page: number) => scratch.get(page),
     snapshotBlock: (shape: number, chunk: number, block: number) => snapshots.get(`${shape}/${chunk}/${block}`)
   }
 }
@@ -234,6 +262,10 @@ const opsOf = (model: Model, ids: ReadonlyArray<number>, step: Step): ReadonlyAr
       return [putCount(id, step.value, step.count)]
     case "countsAt":
       return [putCountsAt(id, step.known ? { offset: last, values: offsets.length } : undefined)]
+    case "putScratch":
+      return [putScratch(step.page, Buffer.alloc(step.size, step.size))]
+    case "dropScratch":
+      return [dropScratch(step.from, step.to)]
   }
 }
 
@@ -263,6 +295,9 @@ const sameBytes = (actual: Option.Option<Buffer>, expected: Buffer | undefined, 
 const checkAll = Effect.fnUntraced(
   function*(model: Model, store: typeof ShapeStorage.Service, ids: ReadonlyArray<number>) {
     assert.deepStrictEqual(yield* store.load, model.load())
+    for (let page = 0; page < 5; page++) {
+      sameBytes(yield* store.scratch(page), model.scratch(page), `scratch page ${page}`)
+    }
     for (const id of ids) {
       // What is left of a removed shape may be read or not.
       if (model.isRemoved(id)) continue
@@ -341,6 +376,7 @@ describe("ShapeStorage against a model", () => {
           }
           if (turn.restart) {
             yield* Effect.all([lmdb.restart, memory.restart])
+            model.restart()
             yield* checkAll(model, lmdb.current(), all)
           }
         }

@@ -99,6 +99,8 @@ export const putCount = (shape: number, value: string, count: number): StoreOp =
   count
 })
 
+export const putScratch = (page: number, bytes: Uint8Array): StoreOp => ({ _tag: "PutScratch", page, bytes })
+export const dropScratch = (from: number, to: number): StoreOp => ({ _tag: "DropScratch", from, to })
 export const putCountsAt = (shape: number, at: CountsAt | undefined): StoreOp => ({ _tag: "PutCountsAt", shape, at })
 
 /** All counts of a shape, page by page, by value. */

@@ -143,6 +143,7 @@ const make = Effect.gen(function*() {
     chunkEnd: (shape, after) => read(inner.chunkEnd(shape, after)),
     countsAt: (shape) => read(inner.countsAt(shape)),
     counts: (shape, after) => read(inner.counts(shape, after)),
+    scratch: (page) => read(inner.scratch(page)),
     diskBytes: inner.diskBytes
   })
 
