@@ -68,9 +68,9 @@ export const make = (
   const readyBody = (slice: LogSlice, etag: string): LogFrame.ResponseBody | undefined => {
     const control = controlOf(true, slice)
     const { ready } = slice.body
-    return ready && (LogFrame.isSmall(ready)
+    return ready && LogFrame.isSmall(ready)
       ? bodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
-      : LogFrame.ofReady(ready, control))
+      : LogFrame.unsafeOf(slice.body, control)
   }
 
   const bodyOf = (slice: LogSlice, etag: string): Effect.Effect<LogFrame.ResponseBody, LogFrame.BodyError> => {

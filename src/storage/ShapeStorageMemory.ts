@@ -154,8 +154,11 @@ const logBlock = (log: ReadonlyArray<LogEntry>, after: LogOffset): Buffer | unde
   return within !== undefined && compare(lastOf(within.block), after) > 0 ? within.block : log[next]?.block
 }
 
-const make = (state: MemoryState) =>
-  ShapeStorage.of({
+const make = (state: MemoryState) => {
+  const snapshotBlock = (shape: ShapeId, chunk: number, block: number) =>
+    state.shapes.get(shape)?.snapshot.get(chunk)?.get(block)
+  const blockAfter = (shape: ShapeId, after: LogOffset) => logBlock(state.shapes.get(shape)?.log ?? [], after)
+  return ShapeStorage.of({
     load: Effect.sync(() => {
       const shapes = []
       for (const { head, record } of [...state.shapes.entries()].sort(([a], [b]) => a - b).map(([, shape]) => shape)) {
@@ -174,13 +177,14 @@ const make = (state: MemoryState) =>
       state.flushed = state.journal?.length ?? 0
     }),
     snapshotBlock: (shape, chunk, block) =>
-      Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.snapshot.get(chunk)?.get(block))),
-    logBlock: (shape, after) =>
-      Effect.sync(() => Option.fromNullable(logBlock(state.shapes.get(shape)?.log ?? [], after))),
+      Effect.sync(() => Option.fromNullable(snapshotBlock(shape, chunk, block))),
+    logBlock: (shape, after) => Effect.sync(() => Option.fromNullable(blockAfter(shape, after))),
+    unsafe: { snapshotBlock, logBlock: blockAfter },
     chunkEnd: (shape, after) =>
       Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.chunkEnds.find((end) => compare(end, after) > 0))),
     diskBytes: Effect.succeed(0)
   })
+}
 
 /** A store over `state`, which outlives it. */
 export const layerFrom = (state: MemoryState): Layer.Layer<ShapeStorage> => Layer.sync(ShapeStorage, () => make(state))
