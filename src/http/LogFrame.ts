@@ -30,6 +30,8 @@ export type ResponseBody =
     readonly length: number | undefined
     /** The next piece in this turn, `undefined` at the end, or an Effect that takes it: see `LogBody.unsafeNext`. */
     readonly unsafeNext: NonNullable<LogBody["unsafeNext"]>
+    /** All of it is in memory for as long as the body is: whoever writes it at once makes nobody hold more. */
+    readonly isHeld: boolean
   }
   /**
    * Events as they happen, to be pulled likewise. The headers are sent at once, however long the first of them takes.
@@ -49,10 +51,15 @@ export interface EventSource {
 }
 
 /** Pieces that are had in their turn where they can be. */
-export const pieced = (length: number | undefined, unsafeNext: NonNullable<LogBody["unsafeNext"]>): ResponseBody => ({
+export const pieced = (
+  length: number | undefined,
+  unsafeNext: NonNullable<LogBody["unsafeNext"]>,
+  isHeld = false
+): ResponseBody => ({
   _tag: "Pieces",
   length,
-  unsafeNext
+  unsafeNext,
+  isHeld
 })
 
 /** Pieces that are always waited for. */
@@ -143,7 +150,7 @@ export const ofReady = (pieces: ReadonlyArray<Uint8Array>, control: string | und
   }
   const [first, ...rest] = pieces.filter((piece) => piece.length > 0)
   let next = 0
-  return pieced(size + end.length, framed(first!, () => rest[next++], end))
+  return pieced(size + end.length, framed(first!, () => rest[next++], end), true)
 }
 
 type Source = NonNullable<LogBody["unsafeNext"]>
@@ -176,9 +183,9 @@ const framed = (first: Uint8Array, rest: Source, end: string): Source => {
       case "rest": {
         const next = rest()
         if (next === undefined) return last()
-        return Effect.isEffect(next)
-          ? Effect.map(next, (piece) => Option.isSome(piece) ? piece : Option.some(last()))
-          : next
+        return next instanceof Uint8Array
+          ? next
+          : Effect.map(next, (piece) => Option.isSome(piece) ? piece : Option.some(last()))
       }
     }
   }

@@ -4,7 +4,7 @@
  */
 import { Cause, Effect, Exit, type Fiber, FiberId, Option } from "effect"
 import type * as Http from "node:http"
-import * as Deadlines from "./Deadlines.ts"
+import type * as Deadlines from "./Deadlines.ts"
 import * as LogFrame from "./LogFrame.ts"
 import type { ShapeResponse } from "./ShapeResponse.ts"
 
@@ -57,7 +57,11 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
    * together until the next turn: what is short goes with what comes after it, and what the kernel takes of the rest
    * does not have to wait.
    */
-  const sendPieces = (res: Http.ServerResponse, unsafeNext: LogFrame.EventSource["unsafeNext"]) => {
+  const sendPieces = (
+    res: Http.ServerResponse,
+    unsafeNext: LogFrame.EventSource["unsafeNext"],
+    atOnce: number = WORTHWHILE
+  ) => {
     let making: Fiber.RuntimeFiber<void> | undefined
     let isOver = false
     /** Bytes written since the kernel was last given any. */
@@ -65,7 +69,7 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     const write = (piece: Uint8Array) => {
       res.write(piece)
       corked += piece.length
-      if (corked >= WORTHWHILE) flush()
+      if (corked >= atOnce) flush()
     }
     const flush = () => {
       corked = 0
@@ -110,12 +114,12 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     const unsafeTake = () => {
       for (let turn = 0; !res.destroyed;) {
         // It says that it needs to drain as soon as much is written; what the kernel has taken by now need not.
-        if (res.writableLength >= res.writableHighWaterMark && res.writableNeedDrain) {
+        if (atOnce === WORTHWHILE && res.writableNeedDrain && res.writableLength >= res.writableHighWaterMark) {
           return void whenDrained(res, take)
         }
         if (turn >= TURN) return void setImmediate(take)
         let next = unsafeNext(take)
-        if (Effect.isEffect(next)) {
+        if (!(next instanceof Uint8Array) && Effect.isEffect(next)) {
           if (corked > 0) flush()
           const made = unsafeMake(next)
           if (made === undefined) return
@@ -180,11 +184,12 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
       sendPieces(res, body.source.unsafeNext)
       return
     }
-    sendPieces(res, () => {
-      const next = body.unsafeNext()
-      if (next === undefined) return "end"
-      return Effect.isEffect(next) ? Effect.map(next, Option.getOrElse(() => "end" as const)) : next
-    })
+    const next = () => {
+      const piece = body.unsafeNext()
+      if (piece === undefined) return "end"
+      return piece instanceof Uint8Array ? piece : Effect.map(piece, Option.getOrElse(() => "end" as const))
+    }
+    sendPieces(res, next, body.isHeld ? Infinity : WORTHWHILE)
   }
 
   const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> =>

@@ -176,8 +176,7 @@ const make = (state: MemoryState) => {
     flushed: Effect.sync(() => {
       state.flushed = state.journal?.length ?? 0
     }),
-    snapshotBlock: (shape, chunk, block) =>
-      Effect.sync(() => Option.fromNullable(snapshotBlock(shape, chunk, block))),
+    snapshotBlock: (shape, chunk, block) => Effect.sync(() => Option.fromNullable(snapshotBlock(shape, chunk, block))),
     logBlock: (shape, after) => Effect.sync(() => Option.fromNullable(blockAfter(shape, after))),
     unsafe: { snapshotBlock, logBlock: blockAfter },
     chunkEnd: (shape, after) =>
