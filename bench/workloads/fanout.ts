@@ -321,6 +321,7 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
   )
   const group = (form: Form, clients: number, isStream: boolean) =>
     results.filter((round) => round.form === form && round.clients === clients && round.isStream === isStream)
+  const runsOf = (...of: ReadonlyArray<Form>) => results.filter(({ form }) => of.includes(form))
   const notes = [
     "limit: a bare server answers as many at once, without Postgres before it",
     "CPU of the server is of all that it does meanwhile: decoding, storing, garbage collection"
@@ -334,7 +335,7 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
         steps.flatMap((clients) => figuresOf(group(form, clients, isStream), AIMS.get(clients)))
       ),
       notes,
-      runs: results
+      runs: runsOf("polls", "streams")
     },
     {
       workload: "fanout, fat",
@@ -343,14 +344,14 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
         ? [false, true].flatMap((isStream) => figuresOf(group("fat", fat.clients, isStream), quick ? undefined : 250))
         : [],
       notes,
-      runs: []
+      runs: runsOf("fat")
     },
     {
       workload: "fanout, shapes",
       title: "a row for each of many shapes, and a client that waits for it",
       figures: forms.includes("shapes") ? figuresOf(group("shapes", shapes, false), undefined) : [],
       notes: [...notes, "a waiter: beside its shape, which was made before"],
-      runs: []
+      runs: runsOf("shapes")
     }
   ]
   return reports.filter(({ figures }) => figures.length > 0)
