@@ -176,6 +176,8 @@ const round = async (
     }
   } finally {
     crowd.stop()
+    // The server notices, before anything else is measured.
+    await Processes.sleep(SETTLE_MILLIS)
   }
 }
 
