@@ -8,8 +8,8 @@
  * reader, and what it gets is gap-free and in order.
  *
  * A piece that is in memory, or that the store can read at once, is had in the turn in which it is asked for
- * (`unsafeNext`); there is an Effect for every other. What was read for one reader is kept for the next ones, and
- * those who read the same share its bytes.
+ * (`unsafeNext`); there is an Effect for every other. What was read of the live log for one reader is kept for the next
+ * ones, and those who read the same share its bytes.
  */
 import { Effect, HashMap, Option, Ref } from "effect"
 import { ShapeGone, type SnapshotFailed, type StorageError } from "../domain/Errors.ts"
@@ -32,8 +32,7 @@ const READY_BYTES = 4 * PIECE_BYTES
 
 /** Bytes of log blocks that are kept for the next readers; as many of small chunks. */
 const CACHE_BYTES = 16 * 1024 * 1024
-/** Bytes of a snapshot's blocks, and of pieces of the tail, that are kept for those who read the same just now. */
-const SNAPSHOT_BYTES = 8 * 1024 * 1024
+/** Bytes of pieces of the tail that are kept for those who read the same just now. */
 const TAIL_BYTES = 4 * 1024 * 1024
 
 export interface ReaderContext {
@@ -141,7 +140,6 @@ const once = <A>(parts: A): () => A | undefined => {
 export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "ending" }: ReaderContext): ShapeReader => {
   const cache = BlockCache.make(CACHE_BYTES)
   const tailPieces = new KeptBytes(TAIL_BYTES)
-  const snapshotBlocks = new KeptBytes(SNAPSHOT_BYTES)
   const gone = (entry: ShapeEntry) => new ShapeGone({ handle: entry.handle })
 
   const bufferOf = (entry: ShapeEntry) => Effect.map(Ref.get(registry), HashMap.get(entry.handle))
@@ -409,16 +407,14 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
       size += bytes.length
       return split(bytes)
     }
-    /** The block as others have it, or in this turn: shared, because those who read one chunk are often close together. */
+    /**
+     * The block in this turn. It is read for each reader anew: kept for those who come after, it would grow old, and take
+     * full garbage collections that cost more than reading it again.
+     */
     const found = (): Buffer | undefined => {
-      const key = `${entry.id}/${chunk}/${block}`
-      const kept = snapshotBlocks.get(key)
-      if (kept) return kept
       const state = entry.snapshot
       const recent = state._tag === "Running" ? state.recent.get(chunk, block) : undefined
-      const bytes = recent ?? storage.unsafe?.snapshotBlock(entry.id, chunk, block)
-      if (bytes) snapshotBlocks.set(key, bytes)
-      return bytes
+      return recent ?? storage.unsafe?.snapshotBlock(entry.id, chunk, block)
     }
     const more = (): Parts | undefined | Effect.Effect<Parts | undefined, ReadError> => {
       if (length !== undefined && size === length) return undefined
