@@ -8,7 +8,7 @@ import { type ConfigError, Console, Duration, Effect, Layer, Logger, Redacted } 
 import { EngineFailure } from "./engine/Engine.ts"
 import { HttpOptions } from "./http/HttpOptions.ts"
 import { NodeServer } from "./http/NodeServer.ts"
-import { layer, layerHttp } from "./index.ts"
+import { layer, layerEngine, layerHttp, ShapeStorageMemory } from "./index.ts"
 import * as Config from "./ops/Config.ts"
 import * as Demo from "./source/Demo.ts"
 import * as EmbeddedPostgres from "./source/EmbeddedPostgres.ts"
@@ -26,23 +26,35 @@ const serve = Effect.gen(function*() {
     ? { url: settings.databaseUrl, died: Effect.never, table: undefined }
     : yield* embedded
   const secret = settings.secret && Redacted.value(settings.secret)
-  const engine = layer({
+  const engineOptions = {
     databaseUrl: url,
     pooledDatabaseUrl: settings.pooledDatabaseUrl,
     poolSize: settings.poolSize,
     streamId: settings.streamId,
     manualTablePublishing: settings.manualTablePublishing,
-    storageDirectory: settings.storageDirectory,
     chunkBytes: settings.chunkBytes,
-    maxShapes: settings.maxShapes
-  })
+    maxShapes: settings.maxShapes,
+    idleMillis: Duration.toMillis(settings.shapeIdle),
+    reconcileMillis: Duration.toMillis(settings.reconcilePeriod)
+  }
+  const { storageDirectory } = settings
+  const engine = storageDirectory === undefined
+    ? Layer.provide(layerEngine(engineOptions), ShapeStorageMemory.layer)
+    : layer({ ...engineOptions, storageDirectory })
   const options = HttpOptions.layer({
     port: settings.port,
     ...(settings.host !== undefined && { host: settings.host }),
     longPollTimeoutMs: Duration.toMillis(settings.longPollTimeout),
+    sseTimeoutMs: Duration.toMillis(settings.sseTimeout),
+    sseKeepAliveMs: Duration.toMillis(settings.sseKeepAlive),
+    readyTimeoutMs: Duration.toMillis(settings.readyTimeout),
     cacheMaxAge: Duration.toSeconds(settings.cacheMaxAge),
     cacheStaleAge: Duration.toSeconds(settings.cacheStaleAge),
     maxConcurrentRequests: settings.maxConcurrentRequests,
+    compressionCacheBytes: settings.compressionCacheBytes,
+    maxRequestBodyBytes: settings.maxRequestBodyBytes,
+    headersTimeoutMs: Duration.toMillis(settings.tcpHeadersTimeout),
+    drainTimeoutMs: Duration.toMillis(settings.drainTimeout),
     keepAliveTimeoutMs: Duration.toMillis(settings.tcpReadTimeout),
     sendTimeoutMs: Duration.toMillis(settings.tcpSendTimeout),
     allowDelete: settings.allowDelete,
@@ -54,6 +66,8 @@ const serve = Effect.gen(function*() {
     const host = address.address === "127.0.0.1" ? "127.0.0.1" : address.address === "::1" ? "[::1]" : "localhost"
     const base = `http://${host}:${address.port}`
     for (const notice of settings.notices) yield* Effect.logInfo(notice)
+    const unknown = Config.unknown(Object.keys(process.env))
+    if (unknown.length > 0) yield* Effect.logWarning(`no settings, misspelt perhaps: ${unknown.join(", ")}`)
     yield* Console.log(`Shapelog listens on ${base}`)
     if (table === undefined) return
     yield* Console.log(`  Postgres:      psql '${Redacted.value(url)}'`)

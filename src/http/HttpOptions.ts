@@ -45,6 +45,8 @@ export interface HttpSettings {
   readonly allowDelete: boolean
   /** Bytes of compressed bodies that are kept; with none, nothing is compressed. */
   readonly compressionCacheBytes: number
+  /** Longest body of a request, in bytes: beyond it the answer is 413. */
+  readonly maxRequestBodyBytes: number
   /** How long a client may take to send the head of a request, from its first byte or its connection on. */
   readonly headersTimeoutMs: number
   /** How long an idle connection is kept open. Keep it above the idle time of any proxy in front. */
@@ -72,6 +74,7 @@ export class HttpOptions extends Context.Tag("shapelog/http/HttpOptions")<HttpOp
     maxConcurrentRequests: { initial: 300, existing: 10_000 },
     allowDelete: false,
     compressionCacheBytes: 64 * 1024 * 1024,
+    maxRequestBodyBytes: 8_000_000,
     headersTimeoutMs: 30_000,
     keepAliveTimeoutMs: 60_000,
     sendTimeoutMs: 30_000,

@@ -11,7 +11,7 @@ import { Context, Deferred, Effect, Layer, Option, Runtime, RuntimeFlags, Schema
 import * as Http from "node:http"
 import type { AddressInfo, Socket } from "node:net"
 import * as Deadlines from "./Deadlines.ts"
-import { HttpOptions } from "./HttpOptions.ts"
+import { HttpOptions, type HttpSettings } from "./HttpOptions.ts"
 import type { Later } from "./LiveRequests.ts"
 import * as NodeSend from "./NodeSend.ts"
 import * as RequestBody from "./RequestBody.ts"
@@ -60,20 +60,20 @@ class NodeRequest implements HttpRequest {
   readonly query: string
   private readonly req: Http.IncomingMessage
   private readonly res: Http.ServerResponse
-  private readonly idleTimeoutMs: number
+  private readonly options: HttpSettings
 
   constructor(
     req: Http.IncomingMessage,
     res: Http.ServerResponse,
     path: string,
     query: string,
-    idleTimeoutMs: number
+    options: HttpSettings
   ) {
     this.req = req
     this.res = res
     this.path = path
     this.query = query
-    this.idleTimeoutMs = idleTimeoutMs
+    this.options = options
   }
   get method() {
     return this.req.method ?? "GET"
@@ -82,7 +82,7 @@ class NodeRequest implements HttpRequest {
     return this.req.headers
   }
   get body() {
-    return RequestBody.read(this.req, this.idleTimeoutMs)
+    return RequestBody.read(this.req, this.options)
   }
   onEnd(release: () => void) {
     this.res.once("close", release)
@@ -132,7 +132,7 @@ const make = Effect.gen(function*() {
       res,
       target.slice(start, mark === -1 ? undefined : mark),
       mark === -1 ? "" : target.slice(mark + 1),
-      options.keepAliveTimeoutMs
+      options
     )
     if (target.length > MAX_URL) return run(req, res, Effect.succeed(routes.tooLong(request)))
     // Most reads are answered in this turn, without a fiber; most live requests are held without one.

@@ -4,50 +4,28 @@
  */
 import { Either } from "effect"
 import { quote } from "../domain/Identifier.ts"
-import { MAX_PARAMS, parameterText, type SubsetErrors } from "./SubsetParams.ts"
+import {
+  IS_INVALID,
+  isObject,
+  type JsonObject,
+  MAX_PARAMS,
+  parameterText,
+  ShapeBody,
+  SubsetBody
+} from "./RequestSchemas.ts"
+import type { BodyProblem, InvalidParameters } from "./ResponseSchemas.ts"
+import type { FieldErrors } from "./ShapeParams.ts"
 
-/** The response to a body that is none, or that holds what can't be a parameter. */
-export type BodyProblem = Readonly<Record<string, unknown>>
-
-type Json = Readonly<Record<string, unknown>>
-
-const subsetKeys: ReadonlySet<string> = new Set([
-  "where",
-  "order_by",
-  "limit",
-  "offset",
-  "params",
-  "where_expr",
-  "order_by_expr"
-])
+const subsetKeys: ReadonlySet<string> = new Set(Object.keys(SubsetBody))
 
 /**
  * Parameters that a body may bring beside a subset's; others mean nothing. Not the secret: whoever logs or guards
  * requests looks for it in the query.
  */
-const topLevelKeys: ReadonlySet<string> = new Set([
-  "table",
-  "offset",
-  "handle",
-  "live",
-  "live_sse",
-  "experimental_live_sse",
-  "cursor",
-  "where",
-  "params",
-  "columns",
-  "queryable_columns",
-  "replica",
-  "log",
-  "experimental_compaction"
-])
-
-const isObject = (value: unknown): value is Json => typeof value === "object" && value !== null && !Array.isArray(value)
+const topLevelKeys: ReadonlySet<string> = new Set(Object.keys(ShapeBody))
 
 /** Lone surrogates have no encoding: they become replacement characters. */
 const encode = (text: string): string => encodeURIComponent(Buffer.from(text).toString())
-
-const IS_INVALID = ["is invalid"]
 
 /** Writes the parameters of a body as pairs, and notes those that have no text. */
 class Writer {
@@ -56,7 +34,7 @@ class Writer {
   private subset: Record<string, ReadonlyArray<string>> = {}
 
   /** What is wrong, as the protocol prints it. */
-  get errors(): Readonly<Record<string, ReadonlyArray<string> | SubsetErrors>> | undefined {
+  get errors(): FieldErrors | undefined {
     const isSubset = Object.keys(this.subset).length > 0
     return isSubset || Object.keys(this.top).length > 0
       ? { ...this.top, ...(isSubset && { subset: this.subset }) }
@@ -69,7 +47,7 @@ class Writer {
       for (const [position, each] of Object.entries(value)) this.text(this.top, key, `params[${position}]`, each)
     } else if ((key === "columns" || key === "queryable_columns") && Array.isArray(value)) {
       if (value.every((name) => typeof name === "string")) this.pair(key, value.map(quote).join(","))
-      else this.top[key] = IS_INVALID
+      else this.top[key] = [IS_INVALID]
     } else {
       this.text(this.top, key, key, value)
     }
@@ -82,7 +60,7 @@ class Writer {
     else if (key !== "params" || typeof value !== "object" || value === null) {
       this.text(this.subset, key, `subset__${key}`, value)
     } else if (Object.values(value).some((each) => typeof each === "object" && each !== null)) {
-      this.subset[key] = IS_INVALID
+      this.subset[key] = [IS_INVALID]
     } else {
       this.pair(`subset__${key}`, JSON.stringify(value))
     }
@@ -100,7 +78,7 @@ class Writer {
   }
 }
 
-const parse = (text: string): Either.Either<Json, BodyProblem> =>
+const parse = (text: string): Either.Either<JsonObject, BodyProblem> =>
   Either.flatMap(
     Either.try({
       try: (): unknown => JSON.parse(text),
@@ -116,7 +94,10 @@ const parse = (text: string): Either.Either<Json, BodyProblem> =>
  * The query with a body's parameters after its own, where they count for more. Below `subset`, or as flat keys such as
  * `where`, they are the subset's; the others define shape and position. An empty body adds nothing.
  */
-export const merge = (query: string, body: Uint8Array): Either.Either<string, BodyProblem> => {
+export const merge = (
+  query: string,
+  body: Uint8Array
+): Either.Either<string, BodyProblem | InvalidParameters> => {
   if (body.length === 0) return Either.right(query)
   return Either.flatMap(parse(Buffer.from(body.buffer, body.byteOffset, body.length).toString()), (json) => {
     const { subset } = json

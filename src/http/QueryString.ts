@@ -1,7 +1,13 @@
 /**
  * Splits a query string into what a shape request can carry. The part that defines the shape stays one raw string,
  * under which its meaning can be remembered.
+ *
+ * Only names that `RequestSchemas` describes can be looked for here: the types see to it.
  */
+import type { Credentials, Definition, Position } from "./RequestSchemas.ts"
+
+type DefinitionKey = keyof typeof Definition
+type OtherKey = keyof typeof Position | keyof typeof Credentials
 
 /** Values, `undefined` when absent. Of a repeated key the last counts. */
 export interface RawQuery {
@@ -39,7 +45,7 @@ export const decode = (text: string): string | undefined => {
 
 /** Keys that are part of the shape's definition, beside `params[…]`. */
 const isDefinitionKey = (key: string): boolean => {
-  switch (key) {
+  switch (key as DefinitionKey) {
     case "table":
     case "where":
     case "columns":
@@ -109,7 +115,7 @@ const scanPair = (
   start: number,
   end: number
 ): void => {
-  switch (key) {
+  switch (key as OtherKey | undefined) {
     case undefined:
       raw.malformed = true
       return
@@ -138,6 +144,7 @@ const scanPair = (
       raw.apiSecret = value ?? ""
       return
     default:
+      if (key === undefined) return
       if (isDefinitionKey(key)) raw.definition += query.slice(start, end) + "&"
       else if (key.startsWith("subset")) scanSubset(raw, key, value ?? "")
   }

@@ -3,12 +3,15 @@
  */
 import { Effect } from "effect"
 import type { IncomingMessage } from "node:http"
-import { MAX_REQUEST_BODY, RequestBodyError } from "./ShapeResponse.ts"
+import type { HttpSettings } from "./HttpOptions.ts"
+import { RequestBodyError } from "./ShapeResponse.ts"
+
+type Limits = Pick<HttpSettings, "keepAliveTimeoutMs" | "maxRequestBodyBytes">
 
 const tooLarge = new RequestBodyError({ reason: "too large" })
 const unreadable = new RequestBodyError({ reason: "unreadable" })
 
-const collect = (req: IncomingMessage, idleTimeoutMs: number) =>
+const collect = (req: IncomingMessage, { keepAliveTimeoutMs, maxRequestBodyBytes }: Limits) =>
   Effect.async<Uint8Array, RequestBodyError>((resume) => {
     const chunks: Array<Buffer> = []
     let size = 0
@@ -25,7 +28,7 @@ const collect = (req: IncomingMessage, idleTimeoutMs: number) =>
     }
     const onData = (chunk: Buffer) => {
       size += chunk.length
-      if (size > MAX_REQUEST_BODY) {
+      if (size > maxRequestBodyBytes) {
         // What follows is thrown away by the response, which closes the connection.
         req.pause()
         finish(Effect.fail(tooLarge))
@@ -34,7 +37,7 @@ const collect = (req: IncomingMessage, idleTimeoutMs: number) =>
     const onEnd = () => finish(Effect.succeed(Buffer.concat(chunks, size)))
     const onClose = () => finish(Effect.fail(unreadable))
     // A client that stops half way loses its connection.
-    req.socket.setTimeout(idleTimeoutMs)
+    req.socket.setTimeout(keepAliveTimeoutMs)
     req.on("data", onData)
     req.on("end", onEnd)
     req.on("close", onClose)
@@ -43,8 +46,8 @@ const collect = (req: IncomingMessage, idleTimeoutMs: number) =>
   })
 
 /** Reads the body whole. Nothing is read of one that says beforehand that it is too long. */
-export const read = (req: IncomingMessage, idleTimeoutMs: number): Effect.Effect<Uint8Array, RequestBodyError> =>
+export const read = (req: IncomingMessage, limits: Limits): Effect.Effect<Uint8Array, RequestBodyError> =>
   Effect.suspend(() => {
-    if (Number(req.headers["content-length"] ?? 0) > MAX_REQUEST_BODY) return Effect.fail(tooLarge)
-    return req.readableEnded || req.destroyed ? Effect.succeed(Buffer.alloc(0)) : collect(req, idleTimeoutMs)
+    if (Number(req.headers["content-length"] ?? 0) > limits.maxRequestBodyBytes) return Effect.fail(tooLarge)
+    return req.readableEnded || req.destroyed ? Effect.succeed(Buffer.alloc(0)) : collect(req, limits)
   })

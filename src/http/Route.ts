@@ -1,5 +1,5 @@
 /** Which resource a path names. */
-export type Resource = "root" | "shape" | "health"
+export type Resource = "root" | "shape" | "health" | "openapi"
 
 /** `undefined` when a segment is not valid percent-encoding. */
 const segments = (path: string): ReadonlyArray<string> | undefined => {
@@ -20,6 +20,7 @@ export const match = (path: string): Resource | undefined => {
   const names = segments(path)
   if (names === undefined) return undefined
   if (names.length === 0) return "root"
+  if (names.length === 1 && names[0] === "openapi.json") return "openapi"
   if (names.length !== 2 || names[0] !== "v1") return undefined
   return names[1] === "shape" || names[1] === "health" ? names[1] : undefined
 }

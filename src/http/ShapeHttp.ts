@@ -9,10 +9,10 @@ import { HttpLayerRouter, type HttpServerRequest, HttpServerResponse } from "@ef
 import { NodeHttpServerRequest } from "@effect/platform-node"
 import { Effect, type Layer, Option, Stream } from "effect"
 import { IncomingMessage } from "node:http"
-import { HttpOptions } from "./HttpOptions.ts"
+import { HttpOptions, type HttpSettings } from "./HttpOptions.ts"
 import * as LogFrame from "./LogFrame.ts"
 import * as RequestBody from "./RequestBody.ts"
-import { MAX_REQUEST_BODY, RequestBodyError, type ShapeResponse } from "./ShapeResponse.ts"
+import { RequestBodyError, type ShapeResponse } from "./ShapeResponse.ts"
 import { ShapeRoutes } from "./ShapeRoutes.ts"
 
 const flushHeaders = (request: HttpServerRequest.HttpServerRequest) =>
@@ -52,16 +52,16 @@ const pieces = (
  */
 const bodyOf = (
   request: HttpServerRequest.HttpServerRequest,
-  idleTimeoutMs: number
+  options: HttpSettings
 ): Effect.Effect<Uint8Array, RequestBodyError> => {
-  if (request.source instanceof IncomingMessage) return RequestBody.read(request.source, idleTimeoutMs)
+  if (request.source instanceof IncomingMessage) return RequestBody.read(request.source, options)
   const chunks: Array<Uint8Array> = []
   let size = 0
   return request.stream.pipe(
     Stream.mapError(() => new RequestBodyError({ reason: "unreadable" })),
     Stream.runForEach((chunk) => {
       size += chunk.length
-      if (size > MAX_REQUEST_BODY) return new RequestBodyError({ reason: "too large" })
+      if (size > options.maxRequestBodyBytes) return new RequestBodyError({ reason: "too large" })
       chunks.push(chunk)
       return Effect.void
     }),
@@ -94,6 +94,31 @@ const toPlatform = (
   }
 }
 
+/** Answers requests with the routes' responses. */
+const responder = Effect.gen(function*() {
+  const { handle } = yield* ShapeRoutes
+  const options = yield* HttpOptions
+  return Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
+    const mark = request.url.indexOf("?")
+    const releases: Array<() => void> = []
+    // The request's scope is closed when its response has been sent.
+    yield* Effect.addFinalizer(() =>
+      Effect.sync(() => {
+        for (const release of releases) release()
+      })
+    )
+    const response = yield* handle({
+      method: request.method,
+      path: mark === -1 ? request.url : request.url.slice(0, mark),
+      query: mark === -1 ? "" : request.url.slice(mark + 1),
+      headers: request.headers,
+      body: bodyOf(request, options),
+      onEnd: (release) => releases.push(release)
+    })
+    return toPlatform(request, response)
+  })
+})
+
 /** `/v1/shape` and `/v1/health`, below whatever prefix the router has. */
 export const routes: Layer.Layer<
   never,
@@ -101,28 +126,19 @@ export const routes: Layer.Layer<
   HttpLayerRouter.HttpRouter | ShapeRoutes | HttpOptions
 > = HttpLayerRouter.use(
   Effect.fnUntraced(function*(router) {
-    const { handle } = yield* ShapeRoutes
-    const { keepAliveTimeoutMs } = yield* HttpOptions
-    const respond = Effect.fnUntraced(function*(request: HttpServerRequest.HttpServerRequest) {
-      const mark = request.url.indexOf("?")
-      const releases: Array<() => void> = []
-      // The request's scope is closed when its response has been sent.
-      yield* Effect.addFinalizer(() =>
-        Effect.sync(() => {
-          for (const release of releases) release()
-        })
-      )
-      const response = yield* handle({
-        method: request.method,
-        path: mark === -1 ? request.url : request.url.slice(0, mark),
-        query: mark === -1 ? "" : request.url.slice(mark + 1),
-        headers: request.headers,
-        body: bodyOf(request, keepAliveTimeoutMs),
-        onEnd: (release) => releases.push(release)
-      })
-      return toPlatform(request, response)
-    })
+    const respond = yield* responder
     yield* router.add("*", "/v1/shape", respond)
     yield* router.add("*", "/v1/health", respond)
+  })
+)
+
+/** `/openapi.json`, which describes them. By itself, because an application may well have a document of its own. */
+export const openApi: Layer.Layer<
+  never,
+  never,
+  HttpLayerRouter.HttpRouter | ShapeRoutes | HttpOptions
+> = HttpLayerRouter.use(
+  Effect.fnUntraced(function*(router) {
+    yield* router.add("*", "/openapi.json", yield* responder)
   })
 )

@@ -4,11 +4,19 @@
  * means) is the engine's to check when it resolves the definition.
  */
 import { Either } from "effect"
-import { parseColumns, parseTable } from "../domain/Identifier.ts"
-import * as LogOffset from "../domain/LogOffset.ts"
-import type { LogMode, ReplicaMode, ShapeRequest, SubsetRequest } from "../domain/ShapeDefinition.ts"
+import type { ShapeRequest, SubsetRequest } from "../domain/ShapeDefinition.ts"
 import { decode, forEachPair, type RawQuery } from "./QueryString.ts"
 import { RecentMap } from "./RecentMap.ts"
+import {
+  Definition as Fields,
+  IS_INVALID,
+  type Offset,
+  parseCursor,
+  type Parsed,
+  parseFlag,
+  parseOffset,
+  reader
+} from "./RequestSchemas.ts"
 import * as SubsetParams from "./SubsetParams.ts"
 
 export interface ShapeParams {
@@ -16,7 +24,7 @@ export interface ShapeParams {
   readonly definition: ShapeRequest
   /** `definition.columns` came from `queryable_columns`: the engine's messages about them are about that parameter. */
   readonly columnsAreQueryable: boolean
-  readonly offset: LogOffset.LogOffset | "now"
+  readonly offset: Offset
   /** Set exactly when `offset` is a real one: sent with `-1` or `now`, a handle means nothing. */
   readonly handle: string | undefined
   readonly live: boolean
@@ -44,14 +52,12 @@ interface Definition {
 }
 
 const NOT_DECODABLE = "has invalid encoding"
-const IS_INVALID = "is invalid"
-
-const oneOf = <A extends string>(value: string | undefined, fallback: A, values: ReadonlyArray<A>): A | undefined =>
-  value === undefined ? fallback : values.find((each) => each === value)
-
-const replicaModes: ReadonlyArray<ReplicaMode> = ["default", "full"]
-const logModes: ReadonlyArray<LogMode> = ["full", "changes_only"]
-const booleans = ["true", "false", "1", "0"]
+const readTable = reader(Fields.table)
+const readParams = reader(Fields.params)
+const readReplica = reader(Fields.replica)
+const readLog = reader(Fields.log)
+const readCompaction = reader(Fields.experimental_compaction)
+const readColumns = { columns: reader(Fields.columns), queryable_columns: reader(Fields.queryable_columns) }
 
 const parseDefinition = (definition: string): Definition => {
   const values = new Map<string, string>()
@@ -75,26 +81,30 @@ const parseDefinition = (definition: string): Definition => {
       values.set(key, value)
     }
   })
-  const replica = oneOf(values.get("replica"), "default", replicaModes)
-  const log = oneOf(values.get("log"), "full", logModes)
-  if (replica === undefined) castErrors.replica = [IS_INVALID]
-  if (log === undefined) castErrors.log = [IS_INVALID]
-  if (oneOf(values.get("experimental_compaction"), "false", booleans) === undefined) {
-    castErrors.experimental_compaction = [IS_INVALID]
+  const cast = <A>(field: keyof typeof Fields, read: (text: string) => Parsed<A>, fallback: A): A => {
+    const text = values.get(field)
+    if (text === undefined) return fallback
+    const value = read(text)
+    if (Either.isRight(value)) return value.right
+    castErrors[field] = [value.left]
+    return fallback
   }
+  const replica = cast("replica", readReplica, "default")
+  const log = cast("log", readLog, "full")
+  cast("experimental_compaction", readCompaction, "false")
   const columnsAreQueryable = !values.has("columns") && values.has("queryable_columns")
   const lists: Record<string, ReadonlyArray<string>> = {}
   const shape = (): Either.Either<ShapeRequest, FieldErrors> => {
     const table = values.get("table")
     if (table === undefined) return Either.left({ table: ["can't be blank"] })
-    const name = parseTable(table)
+    const name = readTable(table)
     if (Either.isLeft(name)) return Either.left({ table: [name.left] })
-    const texts = SubsetParams.positional(params)
+    const texts = readParams(Object.fromEntries(params))
     if (Either.isLeft(texts)) return Either.left({ params: [texts.left] })
-    for (const field of ["columns", "queryable_columns"]) {
+    for (const field of ["columns", "queryable_columns"] as const) {
       const list = values.get(field)
       if (list === undefined) continue
-      const names = parseColumns(list)
+      const names = readColumns[field](list)
       if (Either.isLeft(names)) return Either.left({ [field]: [names.left] })
       lists[field] = names.right
     }
@@ -109,8 +119,8 @@ const parseDefinition = (definition: string): Definition => {
       where: values.get("where"),
       params: texts.right,
       columns: lists.columns ?? lists.queryable_columns,
-      replica: replica ?? "default",
-      log: log ?? "full"
+      replica,
+      log
     })
   }
   return {
@@ -122,7 +132,7 @@ const parseDefinition = (definition: string): Definition => {
   }
 }
 
-const isTrue = (flag: string | true | undefined): boolean => flag !== undefined && flag !== "false"
+const isTrue = (flag: string | true | undefined): boolean => flag === true || flag !== undefined && parseFlag(flag)
 
 const fail = (field: string, message: string): Either.Either<never, FieldErrors> => Either.left({ [field]: [message] })
 
@@ -156,7 +166,7 @@ export const make = (): { readonly request: Validate; readonly definition: Valid
     if (definition.castErrors !== undefined) return Either.left(definition.castErrors)
 
     if (raw.offset === undefined) return fail("offset", "can't be blank")
-    const offset = raw.offset === "now" ? raw.offset : LogOffset.parse(raw.offset)
+    const offset = parseOffset(raw.offset)
     if (offset === undefined) return fail("offset", "has invalid format")
     const real = offset !== "now" && offset.tx >= 0n
     const handle = real && raw.handle !== undefined ? decode(raw.handle) : undefined
@@ -180,7 +190,7 @@ export const make = (): { readonly request: Validate; readonly definition: Valid
       live,
       sse,
       subset: subset?.right,
-      cursor: raw.cursor !== undefined && /^-?\d{1,15}$/.test(raw.cursor) ? Number(raw.cursor) : 0
+      cursor: raw.cursor === undefined ? 0 : parseCursor(raw.cursor)
     })
   }
   return {

@@ -4,7 +4,7 @@
  */
 import { type Effect, Schema } from "effect"
 import * as LogFrame from "./LogFrame.ts"
-import type { FieldErrors } from "./ShapeParams.ts"
+import type { InvalidParameters, Problems } from "./ResponseSchemas.ts"
 
 /** The body of a request could not be had: it is longer than the limit, or its client has stopped sending. */
 export class RequestBodyError
@@ -12,9 +12,6 @@ export class RequestBodyError
     reason: Schema.Literal("too large", "unreadable")
   })
 {}
-
-/** Longest body of a request, in bytes: beyond it the answer is 413. */
-export const MAX_REQUEST_BODY = 8_000_000
 
 export interface HttpRequest {
   readonly method: string
@@ -156,10 +153,10 @@ export const make = (options: { readonly version: string; readonly requestIdPref
   }
 
   /** An error on `/v1/shape`: never cached. */
-  const error = (
+  const error = <S extends keyof Problems>(
     request: HttpRequest,
-    status: number,
-    body: Readonly<Record<string, unknown>>,
+    status: S,
+    body: Problems[S],
     extra: ReadonlyArray<string> = []
   ): ShapeResponse => {
     const get = request.method === "GET" || request.method === "HEAD"
@@ -178,7 +175,7 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       logHeaders(request, cacheControl, of, "text/event-stream"),
 
     /** 400 with the protocol's field messages. */
-    invalid: (request: HttpRequest, errors: FieldErrors): ShapeResponse =>
+    invalid: (request: HttpRequest, errors: InvalidParameters["errors"]): ShapeResponse =>
       error(request, 400, { message: "Invalid request", errors }),
 
     /** 503 with a message; the client comes back after so many seconds. */
@@ -255,6 +252,18 @@ export const make = (options: { readonly version: string; readonly requestIdPref
       const headers = withCors(request, OTHER_METHODS, "no-cache, no-store, must-revalidate")
       headers.push("content-type", JSON_TYPE)
       return { status, headers, body: LogFrame.ascii(`{"status":"${state}"}`) }
+    },
+
+    /** The OpenAPI document, or without its body the 304 of a client that has it. */
+    openApi: (request: HttpRequest, etag: string, body: LogFrame.ResponseBody | undefined): ShapeResponse => {
+      const headers = withCors(request, OTHER_METHODS, "public, max-age=300")
+      headers.push("content-type", JSON_TYPE, "etag", etag)
+      return {
+        status: body === undefined ? 304 : 200,
+        headers,
+        body: body ?? LogFrame.none,
+        sameBytes: body && { key: etag, isLive: false }
+      }
     },
 
     root: (request: HttpRequest): ShapeResponse => ({

@@ -21,6 +21,7 @@ import * as LiveRequests from "./LiveRequests.ts"
 import * as LogFrame from "./LogFrame.ts"
 import * as LogReplies from "./LogReplies.ts"
 import { controlOf, etagOf, isBeyondEnd, unchanged } from "./LogReplies.ts"
+import * as OpenApi from "./OpenApi.ts"
 import * as PostBody from "./PostBody.ts"
 import { decode, type RawQuery, scan } from "./QueryString.ts"
 import * as Route from "./Route.ts"
@@ -86,6 +87,7 @@ const make = Effect.gen(function*() {
   const live = LiveRequests.make({ engine, held, logReplies, replies })
   const subsets = SubsetReplies.make({ engine, replies, runFork: Runtime.runFork(yield* Effect.runtime<never>()) })
   const remove = DeleteShape.make({ engine, replies, validate: validateDefinition })
+  const document = OpenApi.lazily(options)
   let isDraining = false
 
   // --- Admission ---
@@ -245,6 +247,12 @@ const make = Effect.gen(function*() {
         ? replies.health(request, 200, "active")
         : replies.health(request, 202, status === "waiting" ? "waiting" : "starting"))
 
+  const openApi = (request: HttpRequest): Response => {
+    const { body, etag } = document()
+    const known = unchanged(request, etag)
+    return known === undefined ? replies.openApi(request, etag, body) : replies.openApi(request, known, undefined)
+  }
+
   const serve = (
     request: HttpRequest,
     work: (exchange: Failures.Exchange) => Effect.Effect<Response, Failures.EngineError>
@@ -298,6 +306,8 @@ const make = Effect.gen(function*() {
           : Effect.succeed(replies.notFound(request))
       case "health":
         return get ? health(request) : Effect.succeed(replies.notFound(request))
+      case "openapi":
+        return Effect.sync(() => get ? openApi(request) : replies.notFound(request))
       case "root":
         return Effect.succeed(get ? replies.root(request) : replies.notFound(request))
       case undefined:

@@ -15,7 +15,8 @@ export interface Settings {
    * database of the user's, the loopback one alone.
    */
   readonly host: string | undefined
-  readonly storageDirectory: string
+  /** Where shape logs are kept; `undefined`: in memory, and gone with the process. */
+  readonly storageDirectory: string | undefined
   /** Names publication, slot and lock. */
   readonly streamId: string
   /** `undefined`: whoever can reach the server may use it. */
@@ -29,6 +30,22 @@ export interface Settings {
   /** Bytes after which a chunk of a shape's log ends. */
   readonly chunkBytes: number
   readonly longPollTimeout: Duration.Duration
+  /** How long a stream of events is kept open, and after how long without output it gets a comment. */
+  readonly sseTimeout: Duration.Duration
+  readonly sseKeepAlive: Duration.Duration
+  /** How long a request waits for an engine that is not active yet. */
+  readonly readyTimeout: Duration.Duration
+  /** How long a client may take to send the head of a request. */
+  readonly tcpHeadersTimeout: Duration.Duration
+  /** How long responses under way may take to end at shutdown. */
+  readonly drainTimeout: Duration.Duration
+  /** Longest body of a request. */
+  readonly maxRequestBodyBytes: number
+  /** Bytes of compressed bodies that are kept; 0: nothing is compressed. */
+  readonly compressionCacheBytes: number
+  /** After how long without work a shape's consumer ends, and how often the catalog is compared with the shapes. */
+  readonly shapeIdle: Duration.Duration
+  readonly reconcilePeriod: Duration.Duration
   /** How long an idle connection is kept open, and one whose client is in the middle of a request waited for. */
   readonly tcpReadTimeout: Duration.Duration
   /** How long a client may take no bytes of a response before it is dropped. */
@@ -46,9 +63,10 @@ export interface Settings {
   readonly notices: ReadonlyArray<string>
 }
 
-/** One setting for documentation: the variable, its default, its meaning. */
+/** One setting for documentation: the variable with its other names, its default, its meaning. */
 export interface Variable {
   readonly name: string
+  readonly aliases: ReadonlyArray<string>
   readonly default: string
   readonly description: string
 }
@@ -57,6 +75,18 @@ const described: Array<Variable> = []
 
 /** Every variable that is read, in order: the README's table is made of them. */
 export const variables: ReadonlyArray<Variable> = described
+
+/** The first of `names` that is set to something, with its text. */
+const firstOf = (names: readonly [string, ...ReadonlyArray<string>]) => {
+  const [first, ...others] = names.map((name) =>
+    Config.string(name).pipe(
+      Config.map((text) => ({ name, text: text.trim() })),
+      Config.option,
+      Config.map(Option.filter(({ text }) => text !== ""))
+    )
+  )
+  return Config.map(Config.all([first!, ...others]), (found) => Option.firstSomeOf(found))
+}
 
 /**
  * Reads the text of the first of `names` that is set to something, and makes a value of it; Left is what is wrong with
@@ -71,16 +101,9 @@ const setting = <A>(
     readonly otherwise: A
   }
 ): Config.Config<A> => {
-  described.push({ name: names[0], default: options.default, description: options.description })
-  const [first, ...others] = names.map((name) =>
-    Config.string(name).pipe(
-      Config.map((text) => ({ name, text: text.trim() })),
-      Config.option,
-      Config.map(Option.filter(({ text }) => text !== ""))
-    )
-  )
-  return Config.all([first!, ...others]).pipe(
-    Config.map((found) => Option.firstSomeOf(found)),
+  const [name, ...aliases] = names
+  described.push({ name, aliases, default: options.default, description: options.description })
+  return firstOf(names).pipe(
     Config.mapOrFail(Option.match({
       onNone: () => Either.right(options.otherwise),
       onSome: ({ name, text }) =>
@@ -100,6 +123,12 @@ const integer = (min: number, max: number) => (text: string): Either.Either<numb
     : Either.left(`must be a whole number from ${min} to ${max}, not ${JSON.stringify(text)}`)
 }
 
+const oneOf = <const A extends string>(...values: ReadonlyArray<A>) => (text: string): Either.Either<A, string> =>
+  Either.fromNullable(
+    values.find((value) => value === text.toUpperCase()),
+    () => `must be ${values.join(" or ")}, not ${JSON.stringify(text)}`
+  )
+
 const boolean = (text: string): Either.Either<boolean, string> =>
   /^(true|1)$/i.test(text)
     ? Either.right(true)
@@ -109,13 +138,16 @@ const boolean = (text: string): Either.Either<boolean, string> =>
 
 const units: Readonly<Record<string, number>> = { ms: 1, msec: 1, s: 1000, sec: 1000, m: 60_000, min: 60_000 }
 
+/** What a timer can count, in ms. */
+const MAX_MILLIS = 0x7fffffff
+
 /** A number with one of the units; without one it counts `bare` milliseconds. */
-const duration = (bare: number) => (text: string): Either.Either<Duration.Duration, string> => {
+const duration = (bare: number, leastMillis = 0) => (text: string): Either.Either<Duration.Duration, string> => {
   const match = /^(\d+(?:\.\d+)?)\s*(ms|msec|s|sec|m|min)?$/i.exec(text)
   const unit = match?.[2] === undefined ? bare : units[match[2].toLowerCase()]
   const millis = match && unit !== undefined ? Number(match[1]) * unit : Infinity
-  // What a timer can count.
-  return millis <= 0x7fffffff
+  if (millis < leastMillis) return Either.left(`must be at least ${leastMillis}ms, not ${JSON.stringify(text)}`)
+  return millis <= MAX_MILLIS
     ? Either.right(Duration.millis(millis))
     : Either.left(`must be a duration such as 500ms, 20s or 2min, not ${JSON.stringify(text)}`)
 }
@@ -155,7 +187,7 @@ const concurrency = (text: string) =>
 
 const raw = Config.all({
   databaseUrl: setting(["DATABASE_URL"], {
-    default: "the embedded database",
+    default: "embedded Postgres",
     description: "Postgres to follow: a direct connection as a role with REPLICATION, wal_level=logical. " +
       "sslmode is disable, allow, prefer or require",
     read: url,
@@ -220,20 +252,50 @@ const raw = Config.all({
   tcpReadTimeout: setting(both("TCP_READ_TIMEOUT"), {
     default: "60s",
     description: "how long an idle connection is kept open: longer than a proxy in front keeps it",
-    read: duration(1),
+    read: duration(1, 1),
     otherwise: Duration.seconds(60)
   }),
   tcpSendTimeout: setting(both("TCP_SEND_TIMEOUT"), {
     default: "30s",
     description: "how long a client may take no bytes of a response before it is dropped",
-    read: duration(1),
+    read: duration(1, 1),
     otherwise: Duration.seconds(30)
+  }),
+  tcpHeadersTimeout: setting(both("TCP_HEADERS_TIMEOUT"), {
+    default: "30s",
+    description: "how long a client may take to send the head of a request",
+    read: duration(1, 1),
+    otherwise: Duration.seconds(30)
+  }),
+  maxRequestBodyBytes: setting(both("MAX_REQUEST_BODY_BYTES"), {
+    default: "8000000",
+    description: "longest body of a request, in bytes: a longer one gets a 413",
+    read: integer(0, 1_000_000_000),
+    otherwise: 8_000_000
+  }),
+  readyTimeout: setting(both("READY_TIMEOUT"), {
+    default: "5s",
+    description: "how long a request waits for a server that is not ready yet, before it gets a 503",
+    read: duration(1),
+    otherwise: Duration.seconds(5)
+  }),
+  drainTimeout: setting(both("DRAIN_TIMEOUT"), {
+    default: "10s",
+    description: "how long responses under way may take at shutdown, before they are cut off",
+    read: duration(1),
+    otherwise: Duration.seconds(10)
   }),
   allowDelete: setting(both("ENABLE_INTEGRATION_TESTING"), {
     default: "false",
     description: "`DELETE /v1/shape` removes shapes",
     read: boolean,
     otherwise: false
+  }),
+  storage: setting(both("STORAGE"), {
+    default: "FAST_FILE",
+    description: "`FAST_FILE`, or `MEMORY`: shape logs are gone with the process",
+    read: oneOf("FAST_FILE", "MEMORY"),
+    otherwise: "FAST_FILE"
   }),
   storageDirectory: setting(both("STORAGE_DIR"), {
     default: ".shapelog/storage",
@@ -253,11 +315,47 @@ const raw = Config.all({
     read: (text): Either.Either<number | undefined, string> => integer(1, 100_000_000)(text),
     otherwise: undefined
   }),
+  shapeIdle: setting(both("SHAPE_HIBERNATE_AFTER"), {
+    default: "30s",
+    description: "after how long without work a shape gives back what memory it uses",
+    read: duration(1, 1),
+    otherwise: Duration.seconds(30)
+  }),
+  reconcilePeriod: setting(both("TWEAKS_SCHEMA_RECONCILER_PERIOD"), {
+    default: "60s",
+    description: "how often tables are compared with what their shapes were made from",
+    read: duration(1, 1),
+    otherwise: Duration.seconds(60)
+  }),
   longPollTimeout: setting(both("LONG_POLL_TIMEOUT"), {
     default: "20s",
     description: "how long a live request waits for news",
     read: duration(1),
     otherwise: Duration.seconds(20)
+  }),
+  sseTimeout: setting(both("SSE_TIMEOUT"), {
+    default: "60s",
+    description: "how long a stream of events is kept open",
+    read: duration(1, 1),
+    otherwise: Duration.seconds(60)
+  }),
+  sseKeepAlive: setting(both("SSE_KEEP_ALIVE"), {
+    default: "21s",
+    description: "after how long without output a stream of events gets a comment: sooner than a proxy gives it up",
+    read: duration(1, 1),
+    otherwise: Duration.seconds(21)
+  }),
+  compression: setting(both("COMPRESSION"), {
+    default: "true",
+    description: "compress what clients accept compressed",
+    read: boolean,
+    otherwise: true
+  }),
+  compressionCacheBytes: setting(both("COMPRESSION_CACHE_BYTES"), {
+    default: "67108864",
+    description: "bytes of compressed responses that are kept for the next client",
+    read: integer(1, 100_000_000_000),
+    otherwise: 67_108_864
   }),
   cacheMaxAge: setting(both("CACHE_MAX_AGE"), {
     default: "60",
@@ -280,12 +378,106 @@ const raw = Config.all({
 })
 
 /**
+ * Variables of the reference system that name what there is none of here (Electric HTTP protocol §17): they are accepted,
+ * and the operator is told that they have no effect.
+ */
+export const ignored = [
+  // How it connects to the database: here over whichever addresses its name has, with the system's keep-alive.
+  "ELECTRIC_DATABASE_USE_IPV6",
+  "ELECTRIC_DATABASE_TCP_KEEPALIVE_IDLE",
+  "ELECTRIC_DATABASE_TCP_KEEPALIVE_INTERVAL",
+  "ELECTRIC_DATABASE_TCP_KEEPALIVE_COUNT",
+  "ELECTRIC_DATABASE_TCP_USER_TIMEOUT",
+  // Slots that go with the server, and connections that are closed when nobody asks for anything.
+  "CLEANUP_REPLICATION_SLOTS_ON_SHUTDOWN",
+  "ELECTRIC_TEMPORARY_REPLICATION_SLOT_USE_RANDOM_NAME",
+  "ELECTRIC_REPLICATION_IDLE_TIMEOUT",
+  // Its runtime and its stores.
+  "ELECTRIC_SHAPE_SUSPEND_CONSUMER",
+  "ELECTRIC_SHAPE_SUSPEND_AFTER",
+  "ELECTRIC_CONSUMER_PARTITIONS",
+  "ELECTRIC_PERSISTENT_STATE",
+  "ELECTRIC_SHAPE_DB_STORAGE_DIR",
+  "ELECTRIC_SHAPE_DB_EXCLUSIVE_MODE",
+  "ELECTRIC_SHAPE_DB_SYNCHRONOUS",
+  "ELECTRIC_SHAPE_DB_CACHE_SIZE",
+  "ELECTRIC_SHAPE_DB_ENABLE_STATS",
+  "ELECTRIC_SHAPE_DB_ENABLE_MEMORY_STATS",
+  "ELECTRIC_FEATURE_FLAGS",
+  "ELECTRIC_DATABASE_ID",
+  "ELECTRIC_SUBQUERY_BUFFER_MAX_TRANSACTIONS",
+  "ELECTRIC_EXPERIMENTAL_MAX_TXN_SIZE",
+  "ELECTRIC_EXPERIMENTAL_MAX_BATCH_SIZE",
+  "ELECTRIC_CLEANUP_INTERVAL_MS",
+  "ELECTRIC_FLUSH_STALL_GRACE_PERIOD",
+  "ELECTRIC_PROFILE_WHERE_CLAUSES",
+  "ELECTRIC_PUBLICATION_ALTER_DEBOUNCE_TIME",
+  "ELECTRIC_TWEAKS_HTTP_API_NUM_ACCEPTORS",
+  "ELECTRIC_TWEAKS_CONN_MAX_REQUESTS",
+  "ELECTRIC_TWEAKS_PUBLICATION_REFRESH_PERIOD",
+  // Where it reports to.
+  "ELECTRIC_INSTANCE_ID",
+  "ELECTRIC_SERVICE_NAME",
+  "ELECTRIC_OTLP_ENDPOINT",
+  "ELECTRIC_OTEL_DEBUG",
+  "ELECTRIC_OTEL_SAMPLING_RATIO",
+  "ELECTRIC_METRICS_SAMPLING_RATIO",
+  "ELECTRIC_DROP_EMPTY_RESPONSE_SPANS",
+  "ELECTRIC_HNY_API_KEY",
+  "ELECTRIC_HNY_DATASET",
+  "ELECTRIC_STATSD_HOST",
+  "SENTRY_DSN",
+  "ELECTRIC_PROMETHEUS_PORT",
+  "ELECTRIC_LIVE_DASHBOARD_PORT",
+  "ELECTRIC_LOG_COLORS",
+  "ELECTRIC_LOG_OTP_REPORTS",
+  "ELECTRIC_USAGE_REPORTING",
+  "ELECTRIC_TELEMETRY_URL"
+] as const
+
+/** A variable that has no effect here, by its name in the reference system. */
+export type IgnoredVariable = typeof ignored[number]
+
+const twin = (name: string): string => name.replace(/^ELECTRIC_/, "SHAPELOG_")
+
+/** Names of those that are set, whichever of their names that is. */
+const setInVain: Config.Config<ReadonlyArray<string>> = Config.map(
+  Config.all(ignored.map((name) => firstOf([twin(name), name]))),
+  (found) => found.flatMap(Option.match({ onNone: () => [], onSome: ({ name }) => [name] }))
+)
+
+/**
+ * Whoever sets it wants the server's certificate verified, and must not be left to believe that it is.
+ */
+const certificate = Config.mapOrFail(
+  firstOf(both("DATABASE_CA_CERTIFICATE_FILE")),
+  Option.match({
+    onNone: () => Either.void,
+    onSome: ({ name }) =>
+      Either.left(
+        ConfigError.Unsupported([name], `${name} is not supported: the database's certificate is not verified`)
+      )
+  })
+)
+
+const known: ReadonlySet<string> = new Set([
+  ...described.flatMap(({ aliases, name }) => [name, ...aliases]),
+  ...ignored.flatMap((name) => [name, twin(name)]),
+  ...both("DATABASE_CA_CERTIFICATE_FILE")
+])
+
+/** Which of an environment's names look like settings and are none: misspelt ones, as a rule. */
+export const unknown = (names: Iterable<string>): ReadonlyArray<string> =>
+  [...names].filter((name) => /^(?:SHAPELOG|ELECTRIC)_/.test(name) && !known.has(name)).sort()
+
+/**
  * All settings, from the ConfigProvider (the environment). With a database of the user's, exactly one of secret and
  * insecure has to be chosen; with the embedded one neither need be, and then the server listens on the loopback
  * interface alone.
  */
-export const settings: Config.Config<Settings> = raw.pipe(
-  Config.mapOrFail(({ insecure, ipv6, ...given }): Either.Either<Settings, ConfigError.ConfigError> => {
+export const settings: Config.Config<Settings> = Config.all({ raw, setInVain, certificate }).pipe(
+  Config.mapOrFail(({ raw, setInVain }): Either.Either<Settings, ConfigError.ConfigError> => {
+    const { compression, compressionCacheBytes, insecure, ipv6, storage, storageDirectory, ...given } = raw
     if (given.secret !== undefined && insecure) {
       return Either.left(ConfigError.InvalidData(
         ["SHAPELOG_SECRET"],
@@ -308,12 +500,17 @@ export const settings: Config.Config<Settings> = raw.pipe(
     }
     return Either.right({
       ...given,
+      compressionCacheBytes: compression ? compressionCacheBytes : 0,
+      storageDirectory: storage === "MEMORY" ? undefined : storageDirectory,
       host: undecided ? loopback : ipv6 ? "::" : undefined,
-      notices: undecided
-        ? [`no SHAPELOG_SECRET is set: listening on ${loopback} only, where whoever asks is served`]
-        : insecure
-        ? ["SHAPELOG_INSECURE is set: whoever can reach the server is served"]
-        : []
+      notices: [
+        ...undecided
+          ? [`no SHAPELOG_SECRET is set: listening on ${loopback} only, where whoever asks is served`]
+          : insecure
+          ? ["SHAPELOG_INSECURE is set: whoever can reach the server is served"]
+          : [],
+        ...setInVain.length > 0 ? [`set, but without effect here: ${setInVain.join(", ")}`] : []
+      ]
     })
   })
 )

@@ -4,23 +4,8 @@
 import type { Row } from "@electric-sql/client"
 import assert from "node:assert/strict"
 import { sorted, type Values } from "../support/Follower.ts"
-import { AS_TEXT, type Client, type Scenario, scenario } from "../support/Scenario.ts"
-
-const text = (value: unknown) => JSON.stringify(value, (_, inner) => typeof inner === "bigint" ? `${inner}n` : inner)
-
-const canonical = (rows: Iterable<Row<unknown>>): string =>
-  text([...rows].map((row) => text(Object.entries(row).sort(([a], [b]) => a < b ? -1 : 1))).sort())
-
-/** Waits until the client has what `SELECT` gives, as the client's parser is to make it of the text. */
-const matches = async (
-  client: Client,
-  select: Scenario["select"],
-  sql: string,
-  parse: (row: Values) => Row<unknown> = (row) => row
-): Promise<void> => {
-  const expected = canonical((await select(sql)).map(parse))
-  await client.until((rows) => canonical(rows) === expected, `${sql}, ${expected.slice(0, 500)}`)
-}
+import { matches } from "../support/Materialised.ts"
+import { AS_TEXT, scenario } from "../support/Scenario.ts"
 
 const parsed = ({ big, done, id, meta, tags, title }: Values): Row<unknown> => ({
   id: Number(id),

@@ -1,28 +1,7 @@
 /**
- * The protocol's conformance checklist (Electric HTTP protocol §21), over HTTP on the fake engine. Where each of its lines is tested:
- *
- *  1-4  chunks, offsets, ETags            here; end to end in e2e/Client.pg, Large.pg, Snapshot.pg
- *  5    long polls, cursor                Live
- *  6-7  handles and conflicts             here; e2e/Lifecycle.pg
- *  8    offsets past the end              Live
- *  9    errors                            here; messages of parameters: Parameters; of clauses: where/ClauseTable
- *  10   CORS; headers of POSTed subsets   Methods; Subsets
- *  11   values and schema                 here (names beyond ASCII); source/TextForms.pg, domain/ElectricSchema
- *  12   headers of live rows              domain/ItemEncoder; e2e (the strict follower)
- *  13   changes of the key                domain/ItemEncoder; e2e/Client.pg, Tables.pg
- *  14   replica=full                      domain/ItemEncoder; e2e/Client.pg
- *  15   rows that enter and leave         e2e/Where.pg
- *  16   snapshot joined to the stream     engine/Engine, engine/Simulated, e2e/Snapshot.pg
- *  17   changes_only and `now`            here; e2e/Tables.pg
- *  18   subsets                           Subsets, engine/Subset, where/OrderBy, e2e/Subsets.pg
- *  19   subqueries                        not served
- *  20   rotation by TRUNCATE and DDL      engine/Engine, e2e/Client.pg, Lifecycle.pg
- *  21   server-sent events                Sse; e2e
- *  22   health, root, 404, DELETE         Methods
- *  23   admission                         Admission; here (nothing is made before validation)
- *  24   the secret                        Methods; e2e/Methods.pg
- *
- * Recorded exchanges with the reference server are replayed in Transcripts.
+ * What a fake engine is needed for of the protocol's conformance: engines and stores that fail, shapes that vanish between two steps, and
+ * answers that must not depend on how they are made. `test/conformance` walks the protocol line by line on the running server, and says
+ * which lines are tested here.
  */
 import { assert, describe, it } from "@effect/vitest"
 import { Effect } from "effect"

@@ -47,11 +47,8 @@ export interface Scenario {
     on?: ServerProcess,
     options?: Pick<FollowerOptions, "patience">
   ) => Follower
-  /** The published client. */
-  readonly client: (
-    params: Readonly<Record<string, string>>,
-    options?: Omit<Partial<ShapeStreamOptions<unknown>>, "params" | "url">
-  ) => Client
+  /** The published client. Its options come last: a `url` among them counts. */
+  readonly client: (params: ClientParams, options?: Partial<ShapeStreamOptions<unknown>>) => Client
   /** The rows of a statement, with the server's display settings. */
   readonly select: (sql: string, params?: ReadonlyArray<string>) => Promise<ReadonlyArray<Values>>
   /** Waits until a follower that follows has the rows of the statement. */
@@ -90,6 +87,9 @@ export const AS_TEXT = {
   jsonb: asText
 }
 
+/** Parameters of the published client's stream: texts, lists, functions. */
+export type ClientParams = NonNullable<ShapeStreamOptions<unknown>["params"]> | Readonly<Record<string, string>>
+
 /** The published client's stream and shape. */
 export class Client {
   readonly stream: ShapeStream<Row<unknown>>
@@ -101,14 +101,13 @@ export class Client {
 
   constructor(
     url: string,
-    params: Readonly<Record<string, string>>,
-    options: Omit<Partial<ShapeStreamOptions<unknown>>, "params" | "url"> = {}
+    params: ClientParams,
+    options: Partial<ShapeStreamOptions<unknown>> = {}
   ) {
     this.stream = new ShapeStream<Row<unknown>>({
       warnOnHttp: false,
       url: `${url}/v1/shape`,
       params: { ...params } as NonNullable<ShapeStreamOptions<unknown>["params"]>,
-      signal: this.aborter.signal,
       backoffOptions: { initialDelay: 50, maxDelay: 300, multiplier: 2 },
       onError: (error) => {
         // A body that breaks off, as when the server is killed, is the one failure that the client does not try again by itself.
@@ -116,7 +115,8 @@ export class Client {
         this.errors.push(error)
         return undefined
       },
-      ...options
+      ...options,
+      signal: options.signal ? AbortSignal.any([options.signal, this.aborter.signal]) : this.aborter.signal
     })
     this.shape = new Shape(this.stream as ShapeStreamInterface<Row<unknown>>)
     this.stream.subscribe((messages) => {

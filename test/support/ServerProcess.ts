@@ -35,7 +35,7 @@ const launch = (options: ServerOptions, port: number, storageDirectory: string):
     }
   })
 
-const freePort = (): Promise<number> =>
+export const freePort = (): Promise<number> =>
   new Promise((resolve, reject) => {
     const probe = createServer()
     probe.once("error", reject)

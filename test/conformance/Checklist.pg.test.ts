@@ -1,0 +1,4 @@
+import { section } from "./Checklist.ts"
+import { conforms } from "./Conformance.ts"
+
+conforms(section)

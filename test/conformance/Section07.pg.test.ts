@@ -1,0 +1,4 @@
+import { conforms } from "./Conformance.ts"
+import { section } from "./Section07.ts"
+
+conforms(section)
