@@ -2,7 +2,7 @@
  * The workloads, one by one, each beside the physical limit measured in the same run. See README.md.
  *
  *     npm run bench -- [NAME...] [--runs 3] [--quick] [--seconds 20] [--profile]
- *         [--rows N] [--transactions N]
+ *         [--rows N] [--transactions N] [--clients N,N] [--forms NAME,NAME]
  */
 import * as fs from "node:fs"
 import { cpus, release } from "node:os"

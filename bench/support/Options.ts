@@ -11,7 +11,9 @@ export interface Options {
   readonly seconds: number
   /** Write a CPU profile of the server for each measured window. */
   readonly profile: boolean
-  /** Run the server as plain JavaScript, without tsx. */
+  /** Numbers of clients of `fanout`, and the forms of it that are run. */
+  readonly clients: ReadonlyArray<number> | undefined
+  readonly forms: ReadonlyArray<string> | undefined
   /** Rows of the table that is synced. */
   readonly rows: number
   /** Single-row transactions of the backlog. */
@@ -29,6 +31,8 @@ export const parse = (args: ReadonlyArray<string>): Options => {
       quick: { type: "boolean", default: false },
       seconds: { type: "string" },
       profile: { type: "boolean", default: false },
+      clients: { type: "string" },
+      forms: { type: "string" },
       rows: { type: "string" },
       transactions: { type: "string" }
     }
@@ -46,6 +50,8 @@ export const parse = (args: ReadonlyArray<string>): Options => {
     quick,
     seconds: number("seconds", values.seconds, quick ? 5 : 20),
     profile,
+    clients: values.clients?.split(",").map((text) => number("clients", text, 0)),
+    forms: values.forms?.split(","),
     rows,
     transactions: number("transactions", values.transactions, quick ? 50_000 : 500_000),
     requests: quick ? 20_000 : 100_000

@@ -100,6 +100,25 @@ export const killAll = (): void => {
 
 // --- What the kernel knows ---
 
+/** Files and sockets that a process that we start may have open. */
+const openFiles = (): number => {
+  const found = /^Max open files +(\S+)/m.exec(fs.readFileSync("/proc/self/limits", "utf8"))?.[1]
+  return found === undefined || found === "unlimited" ? Infinity : Number(found)
+}
+
+/** Sockets of a process beside its clients', and its files. */
+const OTHER_FILES = 300
+
+/** Fails when a process can't have so many connections. */
+export const needConnections = (count: number): void => {
+  const limit = openFiles()
+  if (count + OTHER_FILES <= limit) return
+  throw new Error(
+    `${count} connections and the server's own files are more than a process may have open here (${limit}): ` +
+      `run \`ulimit -n ${count + OTHER_FILES}\` first, or ask for fewer with --clients`
+  )
+}
+
 export interface Memory {
   /** All of the resident set, in bytes: with it the pages of the store's file that are mapped. */
   readonly rss: number

@@ -1,6 +1,7 @@
 /**
  * W4, live fan-out of one shape: a transaction of one row, and the clients that wait for it in long polls or streams of events. Time counts
- * from when COMMIT had returned to when a client had all of it. W4b: the same with 200 clients and a transaction of 1910 rows.
+ * from when COMMIT had returned to when a client had all of it. W4b: the same with 200 clients and a transaction of 1910 rows. The form
+ * `shapes` has one long poll on each of 10,000 shapes, and a transaction with a row for each of them.
  *
  * Limit, measured right after: a bare `node:http` server on the server's core that holds as many requests and answers them all, with the
  * headers and the bytes that ours sent. It is told to by the benchmark and has no Postgres to wait for: its time counts from when it begins.
@@ -10,11 +11,14 @@
  */
 import type { Bench } from "../support/Bench.ts"
 import * as Database from "../support/Database.ts"
+import * as Forms from "../support/Forms.ts"
 import * as Processes from "../support/Processes.ts"
 import * as RawHttp from "../support/RawHttp.ts"
 import { atMost, type Figure, median, percentile, type Report } from "../support/Report.ts"
 import type { Server, Usage } from "../support/Server.ts"
 import * as Worker from "../support/Worker.ts"
+import type * as Create from "../support/workers/create.ts"
+import type * as Crowd from "../support/workers/crowd.ts"
 import type * as Raw from "../support/workers/rawWaiters.ts"
 import type * as Waiters from "../support/workers/waiters.ts"
 
@@ -23,6 +27,11 @@ const SHAPE = "/v1/shape?table=items"
 /** For the last requests to have arrived. */
 const SETTLE_MILLIS = 1_000
 const FAT = { clients: 200, rows: 1_910 }
+const SHAPES = 10_000
+/** Connections over which the shapes are made. */
+const CONNECTIONS = 64
+const FORMS = ["polls", "streams", "fat", "shapes"] as const
+type Form = typeof FORMS[number]
 
 interface Times {
   readonly p50: number
@@ -32,6 +41,7 @@ interface Times {
 }
 
 interface Round {
+  readonly form: Form
   readonly isStream: boolean
   readonly clients: number
   readonly rows: number
@@ -50,8 +60,8 @@ const timesOf = (received: BigInt64Array, from: bigint, cpuSeconds: number): Tim
 }
 
 /** Starts clients; resolves when their requests have arrived. */
-const waiters = async (job: Waiters.Job) => {
-  const worker = Worker.start<Waiters.Job, Waiters.Result, "ready">("waiters", "load")
+const waiting = async <Job extends object, Result>(name: string, job: Job) => {
+  const worker = Worker.start<Job, Result, "ready">(name, "load")
   let isReady = () => {}
   const ready = new Promise<void>((resolve) => {
     isReady = resolve
@@ -61,6 +71,8 @@ const waiters = async (job: Waiters.Job) => {
   await Processes.sleep(SETTLE_MILLIS)
   return { done, stop: worker.stop }
 }
+
+const waiters = (job: Waiters.Job) => waiting<Waiters.Job, Waiters.Result>("waiters", job)
 
 /** What our server sends to one waiter: headers without those that a server adds of its own accord, and the body. */
 interface Sample {
@@ -86,6 +98,11 @@ const sample = async (port: number, target: string, isStream: boolean): Promise<
   const items = body.slice(1, -1).split(/,(?=\{"(?:headers|key|value)":)/)
   return { headers, body: items.map((item) => `data: ${item}\n\n`).join("") }
 }
+
+const insert = (firstId: number, rows: number, n: string) =>
+  `INSERT INTO items SELECT i, 'name', 'active', '2024-01-01Z', ${n}, left(repeat(md5(i::text), 4), 120) FROM generate_series(${firstId}, ${
+    firstId + rows - 1
+  }) i`
 
 const bare = async (job: Sample & { readonly isStream: boolean; readonly clients: number }) => {
   const server = Worker.start<Raw.Job, Raw.Result>("rawWaiters", "server")
@@ -113,9 +130,15 @@ const bare = async (job: Sample & { readonly isStream: boolean; readonly clients
 const round = async (
   server: Server,
   url: string,
-  of: { readonly isStream: boolean; readonly clients: number; readonly rows: number; readonly firstId: number }
+  of: {
+    readonly form: Form
+    readonly isStream: boolean
+    readonly clients: number
+    readonly rows: number
+    readonly firstId: number
+  }
 ): Promise<Round> => {
-  const { clients, firstId, isStream, rows } = of
+  const { clients, firstId, form, isStream, rows } = of
   const connection = await RawHttp.connect(server.port)
   const { handle, offset } = await RawHttp.follow(connection, SHAPE, () => {})
   connection.close()
@@ -131,12 +154,7 @@ const round = async (
     const look = await server.look()
     const { anonymous } = Processes.memory(server.pid)
     const measure = await server.measure()
-    await Database.query(
-      url,
-      `INSERT INTO items SELECT i, 'name', 'active', '2024-01-01Z', 1, left(repeat(md5(i::text), 4), 120) FROM generate_series(${firstId}, ${
-        firstId + rows - 1
-      }) i`
-    )
+    await Database.query(url, insert(firstId, rows, "1"))
     const committed = process.hrtime.bigint()
     const { bytes, cpuSeconds, received } = await crowd.done
     const usage = await measure.end()
@@ -144,9 +162,51 @@ const round = async (
     if (sent.body.length !== bytes) throw new Error(`a client got ${bytes} bytes, and ${sent.body.length} were sent`)
     const raw = await bare({ ...sent, isStream, clients })
     return {
+      form,
       isStream,
       clients,
       rows,
+      ours: timesOf(received, committed, usage.cpuSeconds),
+      raw: raw.times,
+      usage,
+      heapPerWaiter: (look.heap - before.look.heap) / clients,
+      anonymousPerWaiter: (anonymous - before.anonymous) / clients,
+      rawPerWaiter: raw.perWaiter,
+      clientCpuSeconds: cpuSeconds
+    }
+  } finally {
+    crowd.stop()
+    // The server notices, before anything else is measured.
+    await Processes.sleep(SETTLE_MILLIS)
+  }
+}
+
+/** Each client on a shape of its own; these differ in a parameter. */
+const shapesRound = async (server: Server, url: string, clients: number, firstId: number): Promise<Round> => {
+  const targets = Array.from({ length: clients }, (_, i) => Forms.target("items", "n = $1", [String(firstId + i)]))
+  const job = { port: server.port, targets, connections: CONNECTIONS }
+  await Worker.once<Create.Job, Create.Result>("create", "load", job, LIMIT)
+  const before = { look: await server.look(), anonymous: Processes.memory(server.pid).anonymous }
+  const crowd = await waiting<Crowd.Job, Crowd.Result>("crowd", { port: server.port, targets, rows: 1 })
+  try {
+    const look = await server.look()
+    const { anonymous } = Processes.memory(server.pid)
+    const measure = await server.measure()
+    await Database.query(url, insert(firstId, clients, "i"))
+    const committed = process.hrtime.bigint()
+    const { cpuSeconds, polls, received } = await crowd.done
+    const usage = await measure.end()
+    if (polls !== clients) throw new Error(`${polls} polls were answered, not ${clients}`)
+    const connection = await RawHttp.connect(server.port)
+    const { handle } = await RawHttp.follow(connection, targets[0]!, () => {})
+    connection.close()
+    const sent = await sample(server.port, `${targets[0]!}&handle=${handle}&offset=0_inf&live=true`, false)
+    const raw = await bare({ ...sent, isStream: false, clients })
+    return {
+      form: "shapes",
+      isStream: false,
+      clients,
+      rows: clients,
       ours: timesOf(received, committed, usage.cpuSeconds),
       raw: raw.times,
       usage,
@@ -166,9 +226,10 @@ const AIMS = new Map([[1_000, 40], [5_000, 150], [15_000, 500]])
 const WAITER_AIM = 15_000
 
 const figuresOf = (rounds: ReadonlyArray<Round>, aim: number | undefined): ReadonlyArray<Figure> => {
-  const { clients, isStream, rows } = rounds[0]!
+  const { clients, form, isStream, rows } = rounds[0]!
   const of = (pick: (round: Round) => number) => median(rounds.map(pick))
-  const name = `${clients} ${isStream ? "streams" : "polls"}${rows > 1 ? `, ${rows} rows` : ""}`
+  const what = form === "shapes" ? `polls of ${clients} shapes` : isStream ? "streams" : "polls"
+  const name = `${clients} ${what}${rows > 1 ? `, ${rows} rows` : ""}`
   const p99 = of(({ ours }) => ours.p99)
   const perWaiter = (pick: (round: Round) => number) => of((round) => pick(round) / round.clients * 1e6)
   const heap = of(({ heapPerWaiter }) => heapPerWaiter)
@@ -205,10 +266,20 @@ const figuresOf = (rounds: ReadonlyArray<Round>, aim: number | undefined): Reado
   ]
 }
 
+const formsOf = (asked: ReadonlyArray<string> = FORMS): ReadonlyArray<Form> => {
+  const known: ReadonlyArray<string> = FORMS
+  const unknown = asked.filter((name) => !known.includes(name))
+  if (unknown.length > 0) throw new Error(`no form ${unknown.join(", ")}: there are ${FORMS.join(", ")}`)
+  return FORMS.filter((form) => asked.includes(form))
+}
+
 export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
-  const { quick, runs } = bench.options
-  const steps = quick ? [100, 500] : [1_000, 5_000, 15_000]
+  const { clients, quick, runs } = bench.options
+  const forms = formsOf(bench.options.forms)
+  const steps = clients ?? (quick ? [100, 500] : [1_000, 5_000, 15_000])
   const fat = quick ? { clients: 50, rows: 500 } : FAT
+  const shapes = quick ? 500 : SHAPES
+  Processes.needConnections(Math.max(...steps, forms.includes("shapes") ? shapes : 0))
   const url = await bench.items("bench_fanout", 1)
   const results: Array<Round> = []
   await bench.withServer(
@@ -219,49 +290,71 @@ export const run = async (bench: Bench): Promise<ReadonlyArray<Report>> => {
     },
     async (server) => {
       let firstId = 1_000_000
-      const add = async (clients: number, rows: number, isStream: boolean) => {
-        results.push(await round(server, url, { clients, rows, isStream, firstId }))
+      const add = async (form: Form, clients: number, rows: number, isStream: boolean) => {
+        results.push(
+          form === "shapes"
+            ? await shapesRound(server, url, clients, firstId)
+            : await round(server, url, { form, clients, rows, isStream, firstId })
+        )
         firstId += rows
       }
+      const rounds: Readonly<Record<Form, () => Promise<void>>> = {
+        polls: async () => {
+          for (const clients of steps) await add("polls", clients, 1, false)
+        },
+        streams: async () => {
+          for (const clients of steps) await add("streams", clients, 1, true)
+        },
+        fat: async () => {
+          for (const isStream of [false, true]) await add("fat", fat.clients, fat.rows, isStream)
+        },
+        shapes: () => add("shapes", shapes, shapes, false)
+      }
       // The first ones find code that has not been compiled.
-      for (const isStream of [false, true]) await add(steps[0]!, 1, isStream)
+      for (const isStream of [false, true]) await add("polls", steps[0]!, 1, isStream)
       results.length = 0
       for (let i = 1; i <= runs; i++) {
-        for (const isStream of [false, true]) {
-          for (const clients of steps) {
-            bench.progress(`fanout ${i}/${runs}: ${clients} ${isStream ? "streams" : "polls"}`)
-            await add(clients, 1, isStream)
-          }
-          bench.progress(`fanout ${i}/${runs}: ${fat.rows} rows to ${fat.clients} ${isStream ? "streams" : "polls"}`)
-          await add(fat.clients, fat.rows, isStream)
+        for (const form of forms) {
+          bench.progress(`fanout ${i}/${runs}: ${form}`)
+          await rounds[form]()
         }
       }
     }
   )
-  const group = (clients: number, rows: number, isStream: boolean) =>
-    results.filter((round) => round.clients === clients && round.rows === rows && round.isStream === isStream)
+  const group = (form: Form, clients: number, isStream: boolean) =>
+    results.filter((round) => round.form === form && round.clients === clients && round.isStream === isStream)
+  const runsOf = (...of: ReadonlyArray<Form>) => results.filter(({ form }) => of.includes(form))
   const notes = [
     "limit: a bare server answers as many at once, without Postgres before it",
     "CPU of the server is of all that it does meanwhile: decoding, storing, garbage collection"
   ]
-  return [
+  const singles = ([["polls", false], ["streams", true]] as const).filter(([form]) => forms.includes(form))
+  const reports: ReadonlyArray<Report> = [
     {
       workload: "fanout",
       title: "W4, commit to the clients that wait for one row",
-      figures: [false, true].flatMap((isStream) =>
-        steps.flatMap((clients) => figuresOf(group(clients, 1, isStream), AIMS.get(clients)))
+      figures: singles.flatMap(([form, isStream]) =>
+        steps.flatMap((clients) => figuresOf(group(form, clients, isStream), AIMS.get(clients)))
       ),
       notes,
-      runs: results
+      runs: runsOf("polls", "streams")
     },
     {
       workload: "fanout, fat",
       title: `W4b, commit of ${fat.rows} rows to ${fat.clients} clients that wait for them`,
-      figures: [false, true].flatMap((isStream) =>
-        figuresOf(group(fat.clients, fat.rows, isStream), quick ? undefined : 250)
-      ),
+      figures: forms.includes("fat")
+        ? [false, true].flatMap((isStream) => figuresOf(group("fat", fat.clients, isStream), quick ? undefined : 250))
+        : [],
       notes,
-      runs: []
+      runs: runsOf("fat")
+    },
+    {
+      workload: "fanout, shapes",
+      title: "a row for each of many shapes, and a client that waits for it",
+      figures: forms.includes("shapes") ? figuresOf(group("shapes", shapes, false), undefined) : [],
+      notes: [...notes, "a waiter: beside its shape, which was made before"],
+      runs: runsOf("shapes")
     }
   ]
+  return reports.filter(({ figures }) => figures.length > 0)
 }

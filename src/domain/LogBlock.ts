@@ -80,8 +80,9 @@ export const lastOf = (encoded: Buffer): LogOffset => entryOffset(encoded, encod
  */
 export const slice = (encoded: Buffer, after: LogOffset, upTo: LogOffset): Buffer => {
   const n = encoded.readUInt32BE(0)
-  const from = firstAfter(encoded, after)
-  const to = firstAfter(encoded, upTo)
+  // Most readers take blocks whole.
+  const from = n > 0 && compare(entryOffset(encoded, 0), after) > 0 ? 0 : firstAfter(encoded, after)
+  const to = n > 0 && compare(entryOffset(encoded, n - 1), upTo) <= 0 ? n : firstAfter(encoded, upTo)
   const body = HEADER_BYTES + n * ENTRY_BYTES
   const endOf = (i: number) => (i === 0 ? 0 : encoded.readUInt32BE(HEADER_BYTES + (i - 1) * ENTRY_BYTES + 16))
   return to <= from ? encoded.subarray(0, 0) : encoded.subarray(body + endOf(from), body + endOf(to))

@@ -102,6 +102,14 @@ const RECENT = 1 << 13
  */
 const KEPT = 256
 
+/** Consumers that are started before others get a turn: a transaction may need tens of thousands. */
+const STARTED_AT_ONCE = 64
+
+const immediate = Effect.async<void>((resume) => {
+  const handle = setImmediate(() => resume(Effect.void))
+  return Effect.sync(() => clearImmediate(handle))
+})
+
 interface MutableFragment extends Fragment {
   readonly changes: Array<RowChange>
   readonly actions: Array<Action | undefined>
@@ -309,7 +317,19 @@ export const make = (context: CollectorContext): Collector => {
    * they are looked up in the turn of the offer.
    */
   const offerAll = (works: ReadonlyMap<ShapeEntry, Work>, after: () => void): Effect.Effect<void> => {
-    const missing = () => [...works.keys()].find((entry) => !entry.removed && !consumers.unsafeCurrent(entry))
+    const isMissing = (entry: ShapeEntry) => !entry.removed && !consumers.unsafeCurrent(entry)
+    const missing = () => {
+      for (const entry of works.keys()) if (isMissing(entry)) return true
+      return false
+    }
+    const startMissing = Effect.suspend(() => {
+      let started = 0
+      return Effect.forEach(works.keys(), (entry) => {
+        if (!isMissing(entry)) return Effect.void
+        const start = consumers.get(entry)
+        return ++started % STARTED_AT_ONCE === 0 ? Effect.zipRight(immediate, start) : start
+      }, { discard: true })
+    })
     const offer = Effect.async<boolean>((resume) => {
       if (missing()) return resume(Effect.succeed(false))
       let left = 1
@@ -327,8 +347,7 @@ export const make = (context: CollectorContext): Collector => {
       done()
     })
     return Effect.suspend(() => {
-      const entry = missing()
-      if (entry) return Effect.zipRight(consumers.get(entry), offerAll(works, after))
+      if (missing()) return Effect.zipRight(startMissing, offerAll(works, after))
       return Effect.flatMap(
         committer.boundary.withPermits(1)(Effect.uninterruptible(offer)),
         (offered) => offered ? Effect.void : offerAll(works, after)

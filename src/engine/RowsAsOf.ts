@@ -251,3 +251,13 @@ export const open = Effect.fnUntraced(function*(
   })
   return { marks, pull }
 })
+
+/** The rows in an order that depends on their keys alone. */
+export const inKeyOrder = (node: Node, rows: ReadonlyArray<RowAsOf>): ReadonlyArray<RowAsOf> => {
+  const { columns, keyColumns } = node.entry.definition
+  const places = keyColumns.map((name) => columns.findIndex((column) => column.name === name))
+  return rows
+    .map((row) => ({ row, key: keyText(places.map((place) => row.texts[place]!)) }))
+    .sort((a, b) => a.key < b.key ? -1 : a.key > b.key ? 1 : 0)
+    .map(({ row }) => row)
+}

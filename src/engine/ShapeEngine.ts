@@ -33,6 +33,11 @@ export interface LogBody {
    * still being written.
    */
   readonly pull: Effect.Effect<Option.Option<Uint8Array>, ShapeGone | SnapshotFailed | StorageError>
+  /**
+   * What `pull` would give, in this turn: the next piece, or `undefined` at the end. When it can't be had in this turn,
+   * an Effect that takes it, as `pull` does: one that is not run has taken nothing. For bodies that may be in memory.
+   */
+  readonly unsafeNext?: (() => Uint8Array | undefined | LogBody["pull"]) | undefined
   /** Bytes of all pieces together, when that is known beforehand. */
   readonly length?: number | undefined
   /** Set when all of it is in memory already: the pieces that `pull` would return. */

@@ -6,6 +6,10 @@
  * moment: from the buffer if the buffer has it, from the store if the buffer says so or is gone (`BufferGone`).
  * Flushes, and the end of the consumer, may fall between any two pieces. So nothing of the log is held for a slow
  * reader, and what it gets is gap-free and in order.
+ *
+ * A piece that is in memory, or that the store can read at once, is had in the turn in which it is asked for
+ * (`unsafeNext`); there is an Effect for every other. What was read of the live log for one reader is kept for the next
+ * ones, and those who read the same share its bytes.
  */
 import { Effect, HashMap, Option, Ref } from "effect"
 import { ShapeGone, type SnapshotFailed, type StorageError } from "../domain/Errors.ts"
@@ -15,17 +19,21 @@ import * as Lsn from "../domain/Lsn.ts"
 import type { ShapeStorage } from "../storage/ShapeStorage.ts"
 import * as BlockCache from "./BlockCache.ts"
 import type { Consumer, Registry } from "./Consumer.ts"
-import { readTail, type Tail } from "./ShapeBuffer.ts"
+import { KeptBytes } from "./KeptBytes.ts"
+import { readTail, type Tail, type TailPiece } from "./ShapeBuffer.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 import type { LogBody, LogSlice } from "./ShapeEngine.ts"
 
 /** Most bytes of one piece of a body. */
 export const PIECE_BYTES = 64 * 1024
 
-/** Bytes of log blocks that are kept for the next readers. */
+/** Longest body of the live log that is given whole when it is in memory: what a slow reader of it can hold on to. */
+const READY_BYTES = 4 * PIECE_BYTES
+
+/** Bytes of log blocks that are kept for the next readers; as many of small chunks. */
 const CACHE_BYTES = 16 * 1024 * 1024
-/** What keeping something takes besides its bytes, roughly: its objects, its key and its place in a map. */
-const KEPT_OVERHEAD = 500
+/** Bytes of pieces of the tail that are kept for those who read the same just now. */
+const TAIL_BYTES = 4 * 1024 * 1024
 
 export interface ReaderContext {
   readonly registry: Registry
@@ -58,7 +66,10 @@ interface Piece {
   readonly last: LogOffset.LogOffset
 }
 
-const nothing: LogBody = { pull: Effect.succeedNone, length: 0, ready: [] }
+const nothing: LogBody = { pull: Effect.succeedNone, unsafeNext: () => undefined, length: 0, ready: [] }
+
+/** Parts of a piece from which on they are put together: each costs the sender a few µs. */
+const MANY_PARTS = 4
 
 const pieceOf = (block: Buffer, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Piece => {
   const bytes = LogBlock.slice(block, after, upTo)
@@ -68,6 +79,8 @@ const pieceOf = (block: Buffer, after: LogOffset.LogOffset, upTo: LogOffset.LogO
   }
 }
 
+type Parts = ReadonlyArray<Uint8Array>
+
 const split = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
   if (bytes.length <= PIECE_BYTES) return [bytes]
   const parts: Array<Uint8Array> = []
@@ -75,34 +88,59 @@ const split = (bytes: Uint8Array): ReadonlyArray<Uint8Array> => {
   return parts
 }
 
-/** A body that asks `next` for pieces until it says that there are no more, and hands their parts out one by one. */
-const bodyOf = (next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError>): LogBody["pull"] => {
-  let parts: ReadonlyArray<Uint8Array> = []
+const noParts: Parts = []
+
+/**
+ * A body that asks `more` for pieces until it says that there are no more, and hands their parts out one by one. `more`
+ * gives what can be had in this turn, and else an Effect that makes it.
+ */
+const bodyOf = (
+  more: () => Parts | undefined | Effect.Effect<Parts | undefined, ReadError>
+): Pick<LogBody, "pull" | "unsafeNext"> => {
+  let parts = noParts
   let at = 0
-  const pull: LogBody["pull"] = Effect.suspend(() => {
-    if (at < parts.length) return Effect.succeedSome(parts[at++]!)
-    return Effect.flatMap(next, (more) => {
-      if (more === undefined) return Effect.succeedNone
-      parts = more
+  const unsafeNext = (): Uint8Array | undefined | LogBody["pull"] => {
+    while (true) {
+      if (at < parts.length) {
+        const part = parts[at++]!
+        // What has been handed out is held by nobody but who has it.
+        if (at === parts.length) parts = noParts
+        return part
+      }
+      const found = more()
+      if (Effect.isEffect(found)) {
+        return Effect.flatMap(found, (found) => {
+          if (found === undefined) return Effect.succeedNone
+          parts = found
+          at = 0
+          return pull
+        })
+      }
+      if (found === undefined) return undefined
+      parts = found
       at = 0
-      return pull
-    })
+    }
+  }
+  const pull: LogBody["pull"] = Effect.suspend(() => {
+    const next = unsafeNext()
+    return Effect.isEffect(next) ? next : Effect.succeed(Option.fromNullable(next))
   })
-  return pull
+  return { pull, unsafeNext }
 }
 
 /** The parts once, and then the end. */
-const once = <E>(parts: ReadonlyArray<Uint8Array> | Effect.Effect<ReadonlyArray<Uint8Array>, E>) => {
+const once = <A>(parts: A): () => A | undefined => {
   let isDone = false
-  return Effect.suspend((): Effect.Effect<ReadonlyArray<Uint8Array> | undefined, E> => {
-    if (isDone) return Effect.succeed(undefined)
+  return () => {
+    if (isDone) return undefined
     isDone = true
-    return Effect.isEffect(parts) ? parts : Effect.succeed(parts)
-  })
+    return parts
+  }
 }
 
 export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "ending" }: ReaderContext): ShapeReader => {
   const cache = BlockCache.make(CACHE_BYTES)
+  const tailPieces = new KeptBytes(TAIL_BYTES)
   const gone = (entry: ShapeEntry) => new ShapeGone({ handle: entry.handle })
 
   const bufferOf = (entry: ShapeEntry) => Effect.map(Ref.get(registry), HashMap.get(entry.handle))
@@ -124,6 +162,26 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
   const cachedPiece = (entry: ShapeEntry, after: LogOffset.LogOffset, upTo: LogOffset.LogOffset): Piece | undefined => {
     const block = cache.get(entry.id, after)
     return block && pieceOf(block, after, upTo)
+  }
+
+  /** What was read of a tail; many small blocks are put together, once for all who read the same. */
+  const tailPiece = (entry: ShapeEntry, after: LogOffset.LogOffset, { bytes, last }: TailPiece): Piece => {
+    if (bytes.length === 1) return { bytes: split(bytes[0]!), last }
+    if (bytes.length < MANY_PARTS) return { bytes, last }
+    const key = `${entry.id}>${LogOffset.format(after)}>${LogOffset.format(last)}`
+    let whole = tailPieces.get(key)
+    if (!whole) {
+      const length = bytes.reduce((sum, part) => sum + part.length, 0)
+      // Of its own: a small result of `concat` would keep a shared piece of memory alive.
+      whole = Buffer.allocUnsafeSlow(length)
+      let at = 0
+      for (const part of bytes) {
+        whole.set(part, at)
+        at += part.length
+      }
+      tailPieces.set(key, whole)
+    }
+    return { bytes: [whole], last }
   }
 
   /** The next piece from the store, or from what was read of it lately. */
@@ -156,11 +214,65 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
       if (Option.isNone(consumer)) return fromStore
       return consumer.value.buffer.read(after, upTo, PIECE_BYTES).pipe(
         Effect.flatMap((piece): Effect.Effect<Piece, ReadError> =>
-          Option.isSome(piece) && piece.value.bytes.length > 0 ? Effect.succeed(piece.value) : fromStore
+          Option.isSome(piece) && piece.value.bytes.length > 0
+            ? Effect.succeed(tailPiece(entry, after, piece.value))
+            : fromStore
         ),
         Effect.catchTag("BufferGone", () => fromStore)
       )
     })
+
+  /** The next piece if it is in the tail, or was read from the store lately. */
+  const inMemory = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset,
+    tail: Tail | undefined
+  ): Piece | undefined => {
+    const held = tail && Option.getOrUndefined(readTail(tail, after, upTo, PIECE_BYTES))
+    if (held && held.bytes.length > 0) return tailPiece(entry, after, held)
+    const cached = cachedPiece(entry, after, upTo)
+    return cached && cached.bytes.length > 0 ? cached : undefined
+  }
+
+  /** What `live` would give, if it can in this turn. */
+  const unsafeLive = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset
+  ): Piece | undefined => {
+    const consumer = unsafeConsumer(entry)
+    if (entry.removed || consumer === "ending") return undefined
+    const tail = consumer?.buffer.unsafeTail()
+    if (consumer && !tail) return undefined
+    const found = inMemory(entry, after, upTo, tail)
+    if (found) return found
+    const block = storage.unsafe?.logBlock(entry.id, after)
+    if (!block) return undefined
+    cache.set(entry.id, after, block)
+    const piece = pieceOf(block, after, upTo)
+    return piece.bytes.length > 0 ? piece : undefined
+  }
+
+  /** All of a body that is in memory and not too long. */
+  const readyParts = (
+    entry: ShapeEntry,
+    after: LogOffset.LogOffset,
+    upTo: LogOffset.LogOffset,
+    tail: Tail | undefined
+  ): { readonly parts: Parts; readonly length: number } | undefined => {
+    let parts = noParts
+    let length = 0
+    for (let position = after; LogOffset.lessThan(position, upTo);) {
+      const piece = inMemory(entry, position, upTo, tail)
+      if (!piece) return undefined
+      for (let i = 0; i < piece.bytes.length; i++) length += piece.bytes[i]!.length
+      if (length > READY_BYTES) return undefined
+      parts = parts.length === 0 ? piece.bytes : [...parts, ...piece.bytes]
+      position = piece.last
+    }
+    return { parts, length }
+  }
 
   /** The live log in (`after`, `upTo`]; `tail` is what the buffer held a moment ago. */
   const bodyWith = (
@@ -170,20 +282,19 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
     tail: Tail | undefined
   ): LogBody => {
     if (LogOffset.lessOrEqual(upTo, after)) return nothing
-    // What is small and in memory needs no cursor.
-    const held = tail && Option.getOrUndefined(readTail(tail, after, upTo, PIECE_BYTES))
-    const small = held ?? cachedPiece(entry, after, upTo)
+    // What is in memory and not long needs no cursor.
+    const ready = readyParts(entry, after, upTo, tail)
     let position = after
-    const next = Effect.suspend(() =>
-      LogOffset.lessOrEqual(upTo, position)
-        ? Effect.succeed(undefined)
-        : Effect.map(live(entry, position, upTo), (piece) => {
-          position = piece.last
-          return piece.bytes
-        })
-    )
-    const ready = small && LogOffset.equals(small.last, upTo) ? small.bytes : undefined
-    return { pull: bodyOf(next), length: undefined, ready }
+    const given = (piece: Piece): Parts => {
+      position = piece.last
+      return piece.bytes
+    }
+    const more = () => {
+      if (LogOffset.lessOrEqual(upTo, position)) return undefined
+      const piece = unsafeLive(entry, position, upTo)
+      return piece ? given(piece) : Effect.map(live(entry, position, upTo), given)
+    }
+    return { ...bodyOf(more), length: ready?.length, ready: ready?.parts }
   }
 
   const body: ShapeReader["body"] = (entry, after, upTo) =>
@@ -264,24 +375,13 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
 
   // --- Snapshot ---
   /** Whole chunks that are small: of small shapes, which many ask for. */
-  const smallChunks = new Map<string, Buffer>()
-  let smallBytes = 0
-  const keepSmall = (key: string, bytes: Buffer) => {
-    if (smallChunks.has(key)) return
-    smallChunks.set(key, bytes)
-    smallBytes += bytes.length + KEPT_OVERHEAD
-    for (const [oldest, { length }] of smallChunks) {
-      if (smallBytes <= CACHE_BYTES) break
-      smallChunks.delete(oldest)
-      smallBytes -= length + KEPT_OVERHEAD
-    }
-  }
+  const smallChunks = new KeptBytes(CACHE_BYTES)
 
   /** All of a small chunk in one piece. */
   const smallBody = (entry: ShapeEntry, chunk: number, length: number): LogBody => {
     const key = `${entry.id}/${chunk}`
     const kept = smallChunks.get(key)
-    if (kept) return { pull: bodyOf(once([kept])), length, ready: [kept] }
+    if (kept) return { ...bodyOf(once([kept])), length, ready: [kept] }
     const read = Effect.gen(function*() {
       const blocks: Array<Buffer> = []
       for (let size = 0; size < length;) {
@@ -292,10 +392,10 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
       }
       // A block that the store has read is memory of its own; a small result of `concat` would keep a shared piece alive.
       const bytes = blocks.length === 1 ? blocks[0]! : Buffer.concat(blocks)
-      keepSmall(key, bytes)
+      smallChunks.set(key, bytes)
       return [bytes]
     })
-    return { pull: bodyOf(once(read)), length, ready: undefined }
+    return { ...bodyOf(once(read)), length, ready: undefined }
   }
 
   const snapshotBody = (entry: ShapeEntry, chunk: number): LogBody => {
@@ -308,15 +408,25 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
       size += bytes.length
       return split(bytes)
     }
-    const next: Effect.Effect<ReadonlyArray<Uint8Array> | undefined, ReadError> = Effect.suspend(() => {
+    /**
+     * The block in this turn. It is read for each reader anew: kept for those who come after, it would grow old, and take
+     * full garbage collections that cost more than reading it again.
+     */
+    const found = (): Buffer | undefined => {
+      const state = entry.snapshot
+      const recent = state._tag === "Running" ? state.recent.get(chunk, block) : undefined
+      return recent ?? storage.unsafe?.snapshotBlock(entry.id, chunk, block)
+    }
+    const more = (): Parts | undefined | Effect.Effect<Parts | undefined, ReadError> => {
+      if (length !== undefined && size === length) return undefined
       const state = entry.snapshot
       if (entry.removed) return Effect.fail(state._tag === "Failed" ? state.error : gone(entry))
       if (state._tag === "Running" && block >= (state.blocks[chunk] ?? 0)) {
-        if (chunk < state.blocks.length - 1) return Effect.succeed(undefined)
-        return Effect.zipRight(entry.awaitSnapshotProgress(), next)
+        if (chunk < state.blocks.length - 1) return undefined
+        return Effect.zipRight(entry.awaitSnapshotProgress(), Effect.suspend(later))
       }
-      const recent = state._tag === "Running" ? state.recent.get(chunk, block) : undefined
-      if (recent) return Effect.succeed(given(recent))
+      const bytes = found()
+      if (bytes) return given(bytes)
       return Effect.flatMap(storage.snapshotBlock(entry.id, chunk, block), (bytes) => {
         if (Option.isSome(bytes)) return Effect.succeed(given(bytes.value))
         // A chunk that has lost blocks must not be taken for whole.
@@ -324,8 +434,12 @@ export const make = ({ lastSeen, registry, storage, unsafeConsumer = () => "endi
           ? Effect.fail(gone(entry))
           : Effect.succeed(undefined)
       })
-    })
-    return { pull: bodyOf(next), length, ready: undefined }
+    }
+    const later = (): Effect.Effect<Parts | undefined, ReadError> => {
+      const found = more()
+      return Effect.isEffect(found) ? found : Effect.succeed(found)
+    }
+    return { ...bodyOf(more), length, ready: undefined }
   }
 
   const chunkSlice = (entry: ShapeEntry, chunk: number): LogSlice => ({

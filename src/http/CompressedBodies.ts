@@ -33,25 +33,29 @@ class CompressedBody {
   })
 
   /**
-   * The pieces from the first one on, for one reader; `onEnd` gets what must be called when it reads no more. What
-   * nobody reads any more is not made any further.
+   * The pieces from the first one on, for one reader, those that are there in this turn; `onEnd` gets what must be
+   * called when it reads no more. What nobody reads any more is not made any further.
    */
-  read(onEnd: (release: () => void) => void): LogFrame.Pull {
+  read(onEnd: (release: () => void) => void): () => Uint8Array | undefined | LogFrame.Pull {
     this.readers++
     onEnd(() => {
       if (--this.readers === 0 && this.outcome === undefined) this.stop()
     })
     let next = 0
-    const pull: LogFrame.Pull = Effect.suspend(() => {
+    const unsafeNext = (): Uint8Array | undefined | LogFrame.Pull => {
       const piece = this.pieces[next]
       if (piece !== undefined) {
         next++
-        return Effect.succeedSome(piece)
+        return piece
       }
       if (this.outcome === undefined) return Effect.zipRight(this.change, pull)
-      return Effect.as(this.outcome, Option.none())
+      return Exit.isSuccess(this.outcome) ? undefined : Effect.as(this.outcome, Option.none())
+    }
+    const pull: LogFrame.Pull = Effect.suspend(() => {
+      const piece = unsafeNext()
+      return Effect.isEffect(piece) ? piece : Effect.succeed(Option.fromNullable(piece))
     })
-    return pull
+    return unsafeNext
   }
 }
 

@@ -85,13 +85,13 @@ export const make = (maxBytes: number): Effect.Effect<Compression, never, Scope.
       const headers = encodedHeaders(response.headers, encoding)
       const whole = known?.outcome === undefined ? undefined : known.bytes
       if (request.method === "HEAD") {
-        return { status, headers, body: { _tag: "Pieces", length: whole, pull: Effect.succeedNone } }
+        return { status, headers, body: LogFrame.pieced(whole, () => undefined) }
       }
-      const source = () => (body._tag === "Pieces" ? body.pull : once(Buffer.from(body.text, "latin1")))
-      const pull = sameBytes
-        ? bodies.get(encoding, sameBytes.key, source).read((release) => request.onEnd(release))
-        : stream(request, encoding, source())
-      return { status, headers, body: { _tag: "Pieces", length: whole, pull } }
+      const source = () => (body._tag === "Pieces" ? LogFrame.pullPieces(body) : once(Buffer.from(body.text, "latin1")))
+      const encoded = sameBytes
+        ? LogFrame.pieced(whole, bodies.get(encoding, sameBytes.key, source).read((release) => request.onEnd(release)))
+        : LogFrame.pulled(whole, stream(request, encoding, source()))
+      return { status, headers, body: encoded }
     }
 
     return {

@@ -8,9 +8,9 @@
 import { Effect, Option } from "effect"
 import type { LogOffset } from "../domain/LogOffset.ts"
 import * as Offset from "../domain/LogOffset.ts"
-import type { LogSlice } from "../engine/ShapeEngine.ts"
+import type { LogBody, LogSlice } from "../engine/ShapeEngine.ts"
 import { EventFramer } from "./EventFrame.ts"
-import type * as LogFrame from "./LogFrame.ts"
+import * as LogFrame from "./LogFrame.ts"
 import { controlOf } from "./LogReplies.ts"
 import { RecentMap } from "./RecentMap.ts"
 
@@ -20,8 +20,9 @@ import { RecentMap } from "./RecentMap.ts"
  */
 const KEPT_BYTES = 2_097_152
 
-/** Short batches (of at most 64 KiB), and long ones, that are remembered: twice as many at most. */
+/** Short batches, and long ones, that are remembered: twice as many at most. */
 const SHORT = 64
+const SHORT_BYTES = 65_536
 const LONG = 4
 
 /** A slice that has to be pulled, framed piece by piece for whoever asks first. */
@@ -29,7 +30,7 @@ export class LongBatch {
   /** Offset that the batch leads to. */
   readonly to: LogOffset
   private readonly framer = new EventFramer()
-  private readonly source: LogFrame.Pull
+  private readonly source: LogBody
   private readonly control: string | undefined
   private readonly keptBytes: number
   private readonly turn = Effect.unsafeMakeSemaphore(1)
@@ -38,10 +39,12 @@ export class LongBatch {
   private first = 0
   private bytes = 0
   private isDone = false
+  /** Somebody waits for the source: nobody else may ask it. */
+  private isPulling = false
 
   constructor(slice: LogSlice, keptBytes: number) {
     this.to = slice.end
-    this.source = slice.body.pull
+    this.source = slice.body
     this.control = controlOf(true, slice)
     this.keptBytes = keptBytes
   }
@@ -51,7 +54,21 @@ export class LongBatch {
     return index >= this.first
   }
 
-  /** Piece `index`, which it still has; `None` after the last. */
+  /**
+   * Piece `index`, which it still has, in this turn if it can be; `undefined` after the last, and an Effect that waits
+   * for it when it can't.
+   */
+  unsafePiece(index: number): Uint8Array | undefined | LogFrame.Pull {
+    while (true) {
+      const piece = this.kept[index - this.first]
+      if (piece !== undefined || this.isDone) return piece
+      const next = this.isPulling ? undefined : this.source.unsafeNext?.()
+      if (this.isPulling || this.source.unsafeNext === undefined || Effect.isEffect(next)) return this.piece(index)
+      this.add(next)
+    }
+  }
+
+  /** The same, waited for; `None` after the last. */
   piece(index: number): LogFrame.Pull {
     return Effect.suspend(() => {
       const piece = this.kept[index - this.first]
@@ -65,18 +82,25 @@ export class LongBatch {
   private advance(index: number): Effect.Effect<void, LogFrame.BodyError> {
     return Effect.suspend(() => {
       if (this.isDone || index < this.first + this.kept.length) return Effect.void
-      return Effect.map(this.source, (piece) => {
-        if (Option.isNone(piece)) this.isDone = true
-        const framed = Option.isSome(piece) ? this.framer.frame(piece.value) : this.framer.end(this.control)
-        if (framed.length === 0) return
-        this.kept.push(framed)
-        this.bytes += framed.length
-        while (this.kept.length > 1 && this.bytes > this.keptBytes) {
-          this.bytes -= this.kept.shift()!.length
-          this.first++
-        }
-      })
+      this.isPulling = true
+      return this.source.pull.pipe(
+        Effect.map((piece) => this.add(Option.getOrUndefined(piece))),
+        Effect.ensuring(Effect.sync(() => this.isPulling = false))
+      )
     })
+  }
+
+  /** The source's next piece, or what follows its last. */
+  private add(piece: Uint8Array | undefined): void {
+    if (piece === undefined) this.isDone = true
+    const framed = piece === undefined ? this.framer.end(this.control) : this.framer.frame(piece)
+    if (framed.length === 0) return
+    this.kept.push(framed)
+    this.bytes += framed.length
+    while (this.kept.length > 1 && this.bytes > this.keptBytes) {
+      this.bytes -= this.kept.shift()!.length
+      this.first++
+    }
   }
 }
 
@@ -108,7 +132,7 @@ export const make = (): EventBatches => {
       const known = shorts.find(key)
       if (known !== undefined) return { _tag: "Short", bytes: known }
       const { ready } = slice.body
-      return ready === undefined
+      return ready === undefined || LogFrame.sizeOf(ready) > SHORT_BYTES
         ? { _tag: "Long", key, batch: longs.get(key, () => new LongBatch(slice, KEPT_BYTES)) }
         : { _tag: "Short", bytes: shorts.get(key, () => short(ready, slice)) }
     },

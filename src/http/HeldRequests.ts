@@ -69,16 +69,26 @@ export const make = <E, const L extends string>(
       }
     }
 
-    const wakeSome = (group: Group<E>, outcome: Outcome<E>) => {
-      let budget = Deadlines.BATCH
-      for (const held of group.held) {
-        if (budget-- === 0) {
-          setImmediate(() => wakeSome(group, outcome))
-          return
+    /** Groups whose wait is over, in that order, and how many requests were woken in this turn. */
+    const woken: Array<{ readonly group: Group<E>; readonly outcome: Outcome<E> }> = []
+    let spent = 0
+
+    /** As many as may be woken in this turn, of one group or of many; the others follow in the next ones. */
+    const wakeSome = () => {
+      for (let next = woken[0]; next !== undefined; next = woken[0]) {
+        for (const held of next.group.held) {
+          if (spent === Deadlines.BATCH) return
+          if (spent++ === 0) {
+            setImmediate(() => {
+              spent = 0
+              wakeSome()
+            })
+          }
+          next.group.held.delete(held)
+          held.cancel()
+          held.resume(next.outcome)
         }
-        group.held.delete(held)
-        held.cancel()
-        held.resume(outcome)
+        woken.shift()
       }
     }
 
@@ -87,7 +97,8 @@ export const make = <E, const L extends string>(
       group.fiber = fiber
       fiber.addObserver((exit) => {
         if (groups.get(group.key) === group) groups.delete(group.key)
-        wakeSome(group, Exit.as(exit, true))
+        woken.push({ group, outcome: Exit.as(exit, true) })
+        if (woken.length === 1) wakeSome()
       })
     }
 

@@ -6,7 +6,7 @@ import { type Context, Effect, Exit } from "effect"
 import type { ShapeGone } from "../domain/Errors.ts"
 import * as LogOffset from "../domain/LogOffset.ts"
 import type { EngineStatus, LogSlice, ShapeEngine, ShapeInfo } from "../engine/ShapeEngine.ts"
-import type { HeldRequests } from "./HeldRequests.ts"
+import type { HeldRequests, Outcome } from "./HeldRequests.ts"
 import type { HttpSettings } from "./HttpOptions.ts"
 import * as LogFrame from "./LogFrame.ts"
 import { controlOf, etagOf, isQuiet, type LogReplies, unchanged } from "./LogReplies.ts"
@@ -68,9 +68,9 @@ export const make = (
   const readyBody = (slice: LogSlice, etag: string): LogFrame.ResponseBody | undefined => {
     const control = controlOf(true, slice)
     const { ready } = slice.body
-    return ready && (LogFrame.isSmall(ready)
+    return ready && LogFrame.isSmall(ready)
       ? bodies.get(control === undefined ? `${etag}+` : etag, () => LogFrame.ofReady(ready, control))
-      : LogFrame.ofReady(ready, control))
+      : LogFrame.unsafeOf(slice.body, control)
   }
 
   const bodyOf = (slice: LogSlice, etag: string): Effect.Effect<LogFrame.ResponseBody, LogFrame.BodyError> => {
@@ -113,20 +113,46 @@ export const make = (
       : noNews(request, params, shape, offset, slice)
   })
 
-  /** The same in this turn, if it can be. */
+  /** What those who were woken last were answered with, if it can be sent more than once. */
+  let latest: {
+    readonly outcome: Outcome<ShapeGone>
+    readonly handle: string
+    readonly offset: LogOffset.LogOffset
+    readonly slice: LogSlice
+    readonly etag: string
+    readonly body: LogFrame.ResponseBody
+  } | undefined
+
+  /**
+   * The same in this turn, if it can be. All who are woken at one offset by one change, which is one `outcome`, are
+   * answered alike: the log is asked once.
+   */
   const unsafeSettle = (
     request: HttpRequest,
     params: ShapeParams,
     shape: ShapeInfo,
-    offset: LogOffset.LogOffset
+    offset: LogOffset.LogOffset,
+    outcome: Outcome<ShapeGone>
   ): ShapeResponse | undefined => {
+    if (
+      latest !== undefined && latest.outcome === outcome && latest.handle === shape.handle &&
+      LogOffset.equals(latest.offset, offset)
+    ) {
+      const { body, etag, slice } = latest
+      return logReplies.reply(request, params, shape, slice, etag, body)
+    }
+    latest = undefined
     const found = engine.unsafePeek(params.definition, offset)
     if (found?.shape.handle !== shape.handle) return undefined
     const { slice } = found
     if (isQuiet(slice, offset)) return noNews(request, params, shape, offset, slice)
     const etag = etagOf(shape, offset, slice)
     const body = readyBody(slice, etag)
-    return body && logReplies.reply(request, params, shape, slice, etag, body)
+    if (body === undefined) return undefined
+    // Not of those whose time was up: that is one outcome for ever.
+    const isWoken = Exit.isSuccess(outcome) && outcome.value
+    if (isWoken && body._tag === "Latin1") latest = { outcome, handle: shape.handle, offset, slice, etag, body }
+    return logReplies.reply(request, params, shape, slice, etag, body)
   }
 
   const poll = Effect.fnUntraced(function*(
@@ -196,7 +222,7 @@ export const make = (
         engine.awaitChange(shape.handle, slice.end),
         (outcome) =>
           later(
-            (Exit.isSuccess(outcome) && unsafeSettle(request, params, shape, offset)) ||
+            (Exit.isSuccess(outcome) && unsafeSettle(request, params, shape, offset, outcome)) ||
               Effect.flatMap(outcome, (isWoken) => settle(request, params, shape, offset, isWoken))
           )
       )

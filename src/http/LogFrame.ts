@@ -21,14 +21,17 @@ export type ResponseBody =
    */
   | { readonly _tag: "Latin1"; readonly text: string }
   /**
-   * Pieces to be pulled one by one as the client takes them, once. When a pull fails, what was sent must not be taken
-   * for whole.
+   * Pieces to be taken one by one as the client takes them, once. When one can't be had, what was sent must not be
+   * taken for whole. Other responses may send the same bytes: nobody writes to them.
    */
   | {
     readonly _tag: "Pieces"
     /** Length of all pieces in bytes, when it is known. */
     readonly length: number | undefined
-    readonly pull: Pull
+    /** The next piece in this turn, `undefined` at the end, or an Effect that takes it: see `LogBody.unsafeNext`. */
+    readonly unsafeNext: NonNullable<LogBody["unsafeNext"]>
+    /** All of it is in memory for as long as the body is: whoever writes it at once makes nobody hold more. */
+    readonly isHeld: boolean
   }
   /**
    * Events as they happen, to be pulled likewise. The headers are sent at once, however long the first of them takes.
@@ -46,6 +49,30 @@ export interface EventSource {
    */
   readonly unsafeNext: (wake: () => void) => Event | "wait" | Effect.Effect<Event, BodyError>
 }
+
+/** Pieces that are had in their turn where they can be. */
+export const pieced = (
+  length: number | undefined,
+  unsafeNext: NonNullable<LogBody["unsafeNext"]>,
+  isHeld = false
+): ResponseBody => ({
+  _tag: "Pieces",
+  length,
+  unsafeNext,
+  isHeld
+})
+
+/** Pieces that are always waited for. */
+export const pulled = (length: number | undefined, pull: Pull): ResponseBody => pieced(length, () => pull)
+
+/** Pieces one by one, waited for. */
+export const pullPieces = (
+  { unsafeNext }: Extract<ResponseBody, { readonly _tag: "Pieces" }>
+): Pull =>
+  Effect.suspend(() => {
+    const next = unsafeNext()
+    return Effect.isEffect(next) ? next : Effect.succeed(Option.fromNullable(next))
+  })
 
 /** The pieces of a stream of events, waited for. */
 export const pullEvents = ({ unsafeNext }: EventSource): Pull => {
@@ -93,13 +120,7 @@ export const upToDate = (lastSeen: Lsn): string =>
 /** Bodies up to this many bytes are sent as one. */
 const SMALL = 16_384
 
-const OPEN = 0x5b
-
-const opened = (first: Uint8Array): Uint8Array => {
-  const copy = Buffer.from(first)
-  copy[0] = OPEN
-  return copy
-}
+const OPEN = Buffer.from("[")
 
 const latin1 = (piece: Uint8Array): string =>
   (Buffer.isBuffer(piece) ? piece : Buffer.from(piece.buffer, piece.byteOffset, piece.length)).toString("latin1")
@@ -108,7 +129,7 @@ const latin1 = (piece: Uint8Array): string =>
 const tail = (control: string | undefined): string => (control === undefined ? "]" : `,${control}]`)
 const onlyTail = (control: string | undefined): ResponseBody => ascii(control === undefined ? "[]" : `[${control}]`)
 
-const sizeOf = (pieces: ReadonlyArray<Uint8Array>): number => {
+export const sizeOf = (pieces: ReadonlyArray<Uint8Array>): number => {
   let size = 0
   for (let i = 0; i < pieces.length; i++) size += pieces[i]!.length
   return size
@@ -127,48 +148,74 @@ export const ofReady = (pieces: ReadonlyArray<Uint8Array>, control: string | und
     for (let i = 1; i < pieces.length; i++) items += latin1(pieces[i]!)
     return ascii(`[${items.slice(1)}${end}`)
   }
+  const [first, ...rest] = pieces.filter((piece) => piece.length > 0)
   let next = 0
-  const rest = pieces.filter((piece) => piece.length > 0)
-  const pull = Effect.sync(() => Option.fromNullable(rest[next++]))
-  return { _tag: "Pieces", length: size + end.length, pull: framed(opened(rest[next++]!), pull, end) }
+  return pieced(size + end.length, framed(first!, () => rest[next++], end), true)
 }
 
-/** Pieces from an opened first one, those that `rest` gives, and the end. */
-const framed = (
-  first: Uint8Array,
-  rest: LogBody["pull"],
-  end: string
-): Pull => {
-  let state: "first" | "rest" | "done" = "first"
-  const step = Effect.map(rest, (piece) => {
-    if (Option.isSome(piece)) return piece
+type Source = NonNullable<LogBody["unsafeNext"]>
+
+/** The first piece that is not empty. */
+const firstOf = (source: Source): ReturnType<Source> => {
+  while (true) {
+    const first = source()
+    if (!(first instanceof Uint8Array) || first.length > 0) return first
+  }
+}
+
+/** An opened first piece, those that `rest` gives, and the end. A piece is never copied: others send the same one. */
+const framed = (first: Uint8Array, rest: Source, end: string): Source => {
+  let state: "open" | "first" | "rest" | "done" = "open"
+  const last = (): Uint8Array => {
     state = "done"
-    return Option.some<Uint8Array>(Buffer.from(end))
-  })
-  return Effect.suspend(() => {
-    if (state === "done") return Effect.succeedNone
-    if (state === "rest") return step
-    state = "rest"
-    return Effect.succeedSome(first)
-  })
+    return Buffer.from(end, "latin1")
+  }
+  return () => {
+    switch (state) {
+      case "open":
+        state = "first"
+        return OPEN
+      case "first":
+        state = "rest"
+        return first.subarray(1)
+      case "done":
+        return undefined
+      case "rest": {
+        const next = rest()
+        if (next === undefined) return last()
+        return next instanceof Uint8Array
+          ? next
+          : Effect.map(next, (piece) => Option.isSome(piece) ? piece : Option.some(last()))
+      }
+    }
+  }
+}
+
+const framedBody = ({ length }: LogBody, first: Uint8Array, source: Source, control: string | undefined) => {
+  if (first.length === length) return ofReady([first], control)
+  const end = tail(control)
+  return pieced(length === undefined ? undefined : length + end.length, framed(first, source, end))
+}
+
+const sourceOf = ({ pull, unsafeNext }: LogBody): Source => unsafeNext ?? (() => pull)
+
+/** The frame of a body whose first piece can be had in this turn; `undefined` when it can't, and then none was taken. */
+export const unsafeOf = (body: LogBody, control: string | undefined): ResponseBody | undefined => {
+  if (body.ready) return ofReady(body.ready, control)
+  const source = sourceOf(body)
+  const first = firstOf(source)
+  if (first === undefined) return onlyTail(control)
+  return Effect.isEffect(first) ? undefined : framedBody(body, first, source, control)
 }
 
 /**
  * The frame of a body that has to be pulled. The first piece is pulled here, so that a body which fails at once fails
  * before its headers are sent.
  */
-export const ofPulled = Effect.fnUntraced(function*({ length, pull }: LogBody, control: string | undefined) {
+export const ofPulled = Effect.fnUntraced(function*(body: LogBody, control: string | undefined) {
   while (true) {
-    const first = yield* pull
+    const first = yield* body.pull
     if (Option.isNone(first)) return onlyTail(control)
-    if (first.value.length === 0) continue
-    if (first.value.length === length) return ofReady([first.value], control)
-    const end = tail(control)
-    const frame: ResponseBody = {
-      _tag: "Pieces",
-      length: length === undefined ? undefined : length + end.length,
-      pull: framed(opened(first.value), pull, end)
-    }
-    return frame
+    if (first.value.length > 0) return framedBody(body, first.value, sourceOf(body), control)
   }
 })

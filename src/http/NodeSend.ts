@@ -4,12 +4,15 @@
  */
 import { Cause, Effect, Exit, type Fiber, FiberId, Option } from "effect"
 import type * as Http from "node:http"
-import * as Deadlines from "./Deadlines.ts"
+import type * as Deadlines from "./Deadlines.ts"
 import * as LogFrame from "./LogFrame.ts"
 import type { ShapeResponse } from "./ShapeResponse.ts"
 
 /** Bytes that may be written to a fast client before other connections get a turn. */
 const TURN = 1_048_576
+
+/** Bytes that are worth a system call of their own. */
+const WORTHWHILE = 16_384
 
 const hasBody = ({ headers }: Http.IncomingMessage): boolean =>
   headers["transfer-encoding"] !== undefined ||
@@ -24,22 +27,10 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
   readonly closeIdle: () => void
 }) => {
   /**
-   * Completes when the client has taken what was written. A connection on which nothing moves for too long is
-   * destroyed.
+   * Calls `then` at the next drain. The socket's own timeout would begin anew with whatever a client sends that does
+   * not read.
    */
-  const drained = (res: Http.ServerResponse) =>
-    Effect.async<void>((resume) => {
-      // It may have drained since the look at its length.
-      if (!res.writableNeedDrain) return resume(Effect.void)
-      const stop = whenDrained(res, () => resume(Effect.void))
-      return Effect.sync(stop)
-    })
-
-  /**
-   * Calls `then` at the next drain, unless what it returns is called before. The socket's own timeout would begin anew
-   * with whatever a client sends that does not read.
-   */
-  const whenDrained = (res: Http.ServerResponse, then: () => void): () => void => {
+  const whenDrained = (res: Http.ServerResponse, then: () => void): void => {
     const cancel = deadlines.after("send", () => res.destroy())
     const onDrain = () => {
       cancel()
@@ -48,11 +39,6 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     }
     res.once("drain", onDrain)
     res.once("close", cancel)
-    return () => {
-      cancel()
-      res.off("close", cancel)
-      res.off("drain", onDrain)
-    }
   }
 
   /** Ends the response; the send timeout stays armed while bytes wait, until the keep-alive timeout takes its place. */
@@ -66,51 +52,57 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     res.once("close", cancel)
   }
 
-  const sendPieces = Effect.fnUntraced(function*(
+  /**
+   * Sends the pieces of a body, which needs a fiber only for those that can't be had in their turn. Node keeps writes
+   * together until the next turn: what is short goes with what comes after it, and what the kernel takes of the rest
+   * does not have to wait.
+   */
+  const sendPieces = (
     res: Http.ServerResponse,
-    pull: Effect.Effect<Option.Option<Uint8Array>, LogFrame.BodyError>
-  ) {
-    let turn = 0
-    while (true) {
-      const piece = yield* pull
-      if (Option.isNone(piece)) return end(res)
-      res.write(piece.value)
-      // Node keeps writes together until the next turn; what the kernel takes now does not have to wait.
-      res.socket?.uncork()
-      turn += piece.value.length
-      if (res.writableLength >= res.writableHighWaterMark) {
-        yield* drained(res)
-        turn = 0
-      } else if (turn >= TURN) {
-        yield* Deadlines.immediate
-        turn = 0
-      }
-    }
-  })
-
-  /** Sends the pieces of a stream, which needs a fiber only for those that can't be had at once. */
-  const sendEvents = (res: Http.ServerResponse, { unsafeNext }: LogFrame.EventSource) => {
+    unsafeNext: LogFrame.EventSource["unsafeNext"],
+    atOnce: number = WORTHWHILE
+  ) => {
+    let making: Fiber.RuntimeFiber<void> | undefined
+    let isOver = false
+    /** Bytes written since the kernel was last given any. */
+    let corked = 0
     const write = (piece: Uint8Array) => {
       res.write(piece)
+      corked += piece.length
+      if (corked >= atOnce) flush()
+    }
+    const flush = () => {
+      corked = 0
       res.socket?.uncork()
     }
-    let making: Fiber.RuntimeFiber<void> | undefined
-    res.once("close", () => making?.unsafeInterruptAsFork(FiberId.none))
-    res.on("error", (cause) => runFork(Effect.logDebug("a response could not be written", cause)))
-    const takeLater = (next: Effect.Effect<LogFrame.Event, LogFrame.BodyError>) => {
-      making = runFork(Effect.matchEffect(next, {
+    /** The event if it can be had in this turn; otherwise it comes later, with those after it. */
+    const unsafeMake = (next: Effect.Effect<LogFrame.Event, LogFrame.BodyError>): LogFrame.Event | undefined => {
+      let made: LogFrame.Event | undefined
+      let isLater = false
+      const fiber = runFork(Effect.matchEffect(next, {
         onFailure: (error) => cutOff(res, error),
         onSuccess: (event) =>
           Effect.sync(() => {
-            if (event === "end") return end(res)
-            if (event !== "again") write(event)
-            setImmediate(take)
+            if (!isLater) made = event
+            else if (event === "end") end(res)
+            else {
+              if (event !== "again") write(event)
+              setImmediate(take)
+            }
           })
       }))
-      making.addObserver((exit) => {
+      const exit = fiber.unsafePoll()
+      if (exit !== null) {
+        ended(res, exit)
+        return made
+      }
+      isLater = true
+      making = fiber
+      fiber.addObserver((exit) => {
         making = undefined
         ended(res, exit)
       })
+      return undefined
     }
     const take = () => {
       try {
@@ -121,18 +113,32 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     }
     const unsafeTake = () => {
       for (let turn = 0; !res.destroyed;) {
-        if (res.writableNeedDrain) return void whenDrained(res, take)
+        // It says that it needs to drain as soon as much is written; what the kernel has taken by now need not.
+        if (atOnce === WORTHWHILE && res.writableNeedDrain && res.writableLength >= res.writableHighWaterMark) {
+          return void whenDrained(res, take)
+        }
         if (turn >= TURN) return void setImmediate(take)
-        const next = unsafeNext(take)
-        if (Effect.isEffect(next)) return takeLater(next)
-        if (next === "wait") return
-        if (next === "end") return end(res)
+        let next = unsafeNext(take)
+        if (!(next instanceof Uint8Array) && Effect.isEffect(next)) {
+          if (corked > 0) flush()
+          const made = unsafeMake(next)
+          if (made === undefined) return
+          next = made
+        }
+        if (next === "wait") return corked > 0 ? flush() : undefined
+        if (next === "end") {
+          isOver = true
+          return end(res)
+        }
         if (next === "again") continue
         write(next)
         turn += next.length
       }
     }
     take()
+    if (isOver) return
+    res.once("close", () => making?.unsafeInterruptAsFork(FiberId.none))
+    res.on("error", (cause) => runFork(Effect.logDebug("a response could not be written", cause)))
   }
 
   /** A defect must not reach others that are answered in the same turn. */
@@ -152,12 +158,12 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
         : Effect.logError("a response could not be completed", error)
     )
 
-  /** Sends the head, and the body if it is at hand; returns what is left to do. */
+  /** Sends the head, and of the body what is at hand and the client takes; the rest follows by itself. */
   const unsafeSend = (
     req: Http.IncomingMessage,
     res: Http.ServerResponse,
     response: ShapeResponse
-  ): Effect.Effect<void> | undefined => {
+  ): void => {
     const { body, headers, status } = response
     const length = LogFrame.lengthOf(body)
     if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
@@ -166,30 +172,34 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     res.writeHead(status, headers)
     if (req.method === "HEAD" || body._tag === "None") {
       end(res)
-      return undefined
+      return
     }
     if (body._tag === "Latin1") {
       end(res, body.text)
-      return undefined
+      return
     }
     if (body._tag === "Events") {
       // Otherwise they go out with the first piece.
       res.flushHeaders()
-      sendEvents(res, body.source)
-      return undefined
+      sendPieces(res, body.source.unsafeNext)
+      return
     }
-    return Effect.catchAll(sendPieces(res, body.pull), (error) => cutOff(res, error))
+    const next = () => {
+      const piece = body.unsafeNext()
+      if (piece === undefined) return "end"
+      return piece instanceof Uint8Array ? piece : Effect.map(piece, Option.getOrElse(() => "end" as const))
+    }
+    sendPieces(res, next, body.isHeld ? Infinity : WORTHWHILE)
   }
 
   const send = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse): Effect.Effect<void> =>
-    Effect.suspend(() => unsafeSend(req, res, response) ?? Effect.void)
+    Effect.sync(() => unsafeSend(req, res, response))
 
   /** Sends a response that is there. */
   const respond = (req: Http.IncomingMessage, res: Http.ServerResponse, response: ShapeResponse) => {
     if (res.destroyed) return
     try {
-      const work = unsafeSend(req, res, response)
-      if (work) follow(res, work)
+      unsafeSend(req, res, response)
     } catch (defect) {
       failed(res, defect)
     }

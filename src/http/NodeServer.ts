@@ -2,7 +2,8 @@
  * `ShapeRoutes` on `node:http`: a fiber only for requests that need one, and as little else as the protocol allows.
  *
  * - A client that goes away interrupts its request, or lets go of it where it waits without a fiber.
- * - A client that does not read makes us hold one piece of a body for it, whatever the body's length.
+ * - A client that does not read makes us hold one piece of a body for it (64 KiB), whatever the body's length; a body that is in
+ * memory as a whole, of 256 KiB at most, is held as long as the client takes, and shared with those who read the same.
  * - Pipelined requests are answered one after the other; the next one is not begun before the one before it is sent.
  * - On release, held requests are answered at once, new ones are told to close the connection, and what is still being
  * sent at the deadline is cut off.

@@ -30,7 +30,10 @@ const pieces = (
 ): Stream.Stream<Uint8Array, LogFrame.BodyError> =>
   Stream.repeatEffectOption(
     Effect.flatMap(
-      Effect.mapError(body._tag === "Events" ? LogFrame.pullEvents(body.source) : body.pull, Option.some),
+      Effect.mapError(
+        body._tag === "Events" ? LogFrame.pullEvents(body.source) : LogFrame.pullPieces(body),
+        Option.some
+      ),
       (piece) => (Option.isSome(piece) ? Effect.succeed(piece.value) : Effect.fail(Option.none()))
     )
   ).pipe(

@@ -187,11 +187,9 @@ const make = Effect.gen(function*() {
     const etag = etagOf(shape, offset, slice)
     const known = unchanged(request, etag)
     if (known !== undefined) return logReplies.reply(request, params, shape, slice, known, undefined)
-    const { ready } = slice.body
-    if (!ready) return undefined
-    const body = LogFrame.ofReady(ready, controlOf(false, slice))
+    const body = LogFrame.unsafeOf(slice.body, controlOf(false, slice))
     // What is sent at once is not counted.
-    if (isLong(body) && !admit(request, raw)) return undefined
+    if (!body || (isLong(body) && !admit(request, raw))) return undefined
     return logReplies.reply(request, params, shape, slice, etag, body)
   }
 

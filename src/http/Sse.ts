@@ -46,6 +46,9 @@ interface Reading {
   skip: number
 }
 
+const waitedFor = (event: LogFrame.Event | Effect.Effect<LogFrame.Event, LogFrame.BodyError>) =>
+  Effect.isEffect(event) ? event : Effect.succeed(event)
+
 export const make = (
   { engine, held }: {
     readonly engine: Context.Tag.Service<ShapeEngine>
@@ -117,30 +120,39 @@ export const make = (
     }
 
     /** The next piece of a long batch. Its end is that of the batch, or of the longer one that is there by now. */
-    const piece = (current: Reading): Effect.Effect<LogFrame.Event, LogFrame.BodyError> => {
+    const piece = (current: Reading): LogFrame.Event | Effect.Effect<LogFrame.Event, LogFrame.BodyError> => {
       const batch = current.own ?? batches.find(current.key)
       if (batch === undefined || !batch.has(current.index)) {
         return Effect.flatMap(engine.read(handle, current.from), (slice) => {
           current.own = batches.own(slice)
           current.index = 0
           current.skip = current.sent
-          return piece(current)
+          return waitedFor(piece(current))
         })
       }
-      return Effect.flatMap(batch.piece(current.index), (found): ReturnType<typeof piece> => {
-        if (Option.isNone(found)) {
-          reading = undefined
-          offset = batch.to
-          return Effect.succeed("again")
-        }
-        current.index++
-        const { skip } = current
-        current.skip = Math.max(0, skip - found.value.length)
-        if (skip >= found.value.length) return piece(current)
-        const rest = skip === 0 ? found.value : found.value.subarray(skip)
-        current.sent += rest.length
-        return Effect.succeed(rest)
-      })
+      const found = batch.unsafePiece(current.index)
+      return Effect.isEffect(found)
+        ? Effect.flatMap(found, (found) => waitedFor(taken(current, batch, Option.getOrUndefined(found))))
+        : taken(current, batch, found)
+    }
+
+    const taken = (
+      current: Reading,
+      batch: EventBatches.LongBatch,
+      found: Uint8Array | undefined
+    ): ReturnType<typeof piece> => {
+      if (found === undefined) {
+        reading = undefined
+        offset = batch.to
+        return "again"
+      }
+      current.index++
+      const { skip } = current
+      current.skip = Math.max(0, skip - found.length)
+      if (skip >= found.length) return piece(current)
+      const rest = skip === 0 ? found : found.subarray(skip)
+      current.sent += rest.length
+      return rest
     }
 
     const peek = (): LogSlice | undefined => {

@@ -43,16 +43,15 @@ const frame = (rows: SubsetRows): LogFrame.ResponseBody => {
     state = "rows"
     return Option.some(piece.value.subarray(1))
   })
-  return {
-    _tag: "Pieces",
-    length: length === undefined ? undefined : head.length + length - 1 + TAIL.length,
-    pull: Effect.suspend(() => {
-      if (state === "done") return Effect.succeedNone
+  return LogFrame.pieced(
+    length === undefined ? undefined : head.length + length - 1 + TAIL.length,
+    () => {
+      if (state === "done") return undefined
       if (state !== "head") return next
       state = "first"
-      return Effect.succeedSome(Buffer.from(head))
-    })
-  }
+      return Buffer.from(head)
+    }
+  )
 }
 
 export const make = (

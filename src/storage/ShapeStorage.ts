@@ -159,6 +159,16 @@ export class ShapeStorage extends Context.Tag("shapelog/storage/ShapeStorage")<S
    * begin before `after` and may hold entries of an unfinished transaction: the caller cuts it (`LogBlock.slice`).
    */
   readonly logBlock: (shape: ShapeId, after: LogOffset) => Effect.Effect<Option.Option<Buffer>, StorageError>
+  /**
+   * The same two reads in this turn, of a store that can. `undefined` says that there is no such block or that it could
+   * not be read: the Effect tells which.
+   */
+  readonly unsafe?:
+    | {
+      readonly snapshotBlock: (shape: ShapeId, chunk: number, block: number) => Buffer | undefined
+      readonly logBlock: (shape: ShapeId, after: LogOffset) => Buffer | undefined
+    }
+    | undefined
   /** The first chunk end that is greater than `after`. */
   readonly chunkEnd: (shape: ShapeId, after: LogOffset) => Effect.Effect<Option.Option<LogOffset>, StorageError>
   /** What the shape's counts stand for. */

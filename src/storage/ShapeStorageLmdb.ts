@@ -142,6 +142,15 @@ const readCounts = (
   return page
 }
 
+const attempt = <A>(read: () => A): A | undefined => {
+  try {
+    return read()
+  } catch {
+    // The Effect that does the same says why.
+    return undefined
+  }
+}
+
 const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
   const tryRead = <A>(operation: string, read: () => A): Effect.Effect<A, StorageError> =>
     Effect.try({ try: read, catch: (cause) => new StorageError({ operation, cause }) })
@@ -247,6 +256,10 @@ const make = Effect.fnUntraced(function*({ directory }: ShapeStorageOptions) {
         () => Option.fromNullable(environment.read(Keys.snapshotBlock(shape, chunk, block)))
       ),
     logBlock: (shape, after) => tryRead("read a log block", () => Option.fromNullable(log.block(shape, after))),
+    unsafe: {
+      snapshotBlock: (shape, chunk, block) => attempt(() => environment.read(Keys.snapshotBlock(shape, chunk, block))),
+      logBlock: (shape, after) => attempt(() => log.block(shape, after))
+    },
     chunkEnd: (shape, after) =>
       tryRead("read a chunk end", () => {
         const [key] = environment.keys(Keys.chunkEndsAfter(shape, after), Keys.chunkEndsEnd(shape), 1)

@@ -194,6 +194,9 @@ const pageOf = (counts: ReadonlyMap<string, number>, after: string | undefined):
 
 const make = (state: MemoryState) => {
   state.scratch.clear()
+  const snapshotBlock = (shape: ShapeId, chunk: number, block: number) =>
+    state.shapes.get(shape)?.snapshot.get(chunk)?.get(block)
+  const blockAfter = (shape: ShapeId, after: LogOffset) => logBlock(state.shapes.get(shape)?.log ?? [], after)
   return ShapeStorage.of({
     load: Effect.sync(() => {
       const shapes = []
@@ -212,10 +215,9 @@ const make = (state: MemoryState) => {
     flushed: Effect.sync(() => {
       state.flushed = state.journal?.length ?? 0
     }),
-    snapshotBlock: (shape, chunk, block) =>
-      Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.snapshot.get(chunk)?.get(block))),
-    logBlock: (shape, after) =>
-      Effect.sync(() => Option.fromNullable(logBlock(state.shapes.get(shape)?.log ?? [], after))),
+    snapshotBlock: (shape, chunk, block) => Effect.sync(() => Option.fromNullable(snapshotBlock(shape, chunk, block))),
+    logBlock: (shape, after) => Effect.sync(() => Option.fromNullable(blockAfter(shape, after))),
+    unsafe: { snapshotBlock, logBlock: blockAfter },
     chunkEnd: (shape, after) =>
       Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.chunkEnds.find((end) => compare(end, after) > 0))),
     countsAt: (shape) => Effect.sync(() => Option.fromNullable(state.shapes.get(shape)?.countsAt)),

@@ -2,13 +2,18 @@
  * Reads that are answered in one turn, from what is kept in memory: they answer as all others do, or not at all.
  */
 import { assert, describe, it } from "@effect/vitest"
-import { Effect, Fiber } from "effect"
+import { Effect, Fiber, HashMap, Ref } from "effect"
 import * as LogBlock from "../../src/domain/LogBlock.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
 import * as BlockCache from "../../src/engine/BlockCache.ts"
+import type { Consumer } from "../../src/engine/Consumer.ts"
+import { KeptBytes } from "../../src/engine/KeptBytes.ts"
 import { RecentBlocks } from "../../src/engine/RecentBlocks.ts"
 import { ShapeEntry } from "../../src/engine/ShapeCatalog.ts"
+import type { LogBody } from "../../src/engine/ShapeEngine.ts"
 import * as ShapeReader from "../../src/engine/ShapeReader.ts"
+import { ShapeStorage } from "../../src/storage/ShapeStorage.ts"
+import { layerFrom } from "../../src/storage/ShapeStorageMemory.ts"
 import { makeParts, offer, transactions } from "../support/EngineParts.ts"
 import { bodyText } from "../support/EngineWorld.ts"
 
@@ -20,6 +25,22 @@ const blockOf = (...txs: ReadonlyArray<number>): Buffer =>
     end: Uint32Array.from(txs, (_, i) => i + 1),
     body: Buffer.alloc(txs.length, 0x2c)
   })
+
+/** As many rows to a transaction as make more than one piece of a body. */
+const MANY = 700
+
+/** The pieces of a body, of which each must be had in one turn. */
+const piecesOf = ({ unsafeNext }: LogBody): ReadonlyArray<Uint8Array> => {
+  const pieces: Array<Uint8Array> = []
+  while (true) {
+    const piece = unsafeNext!()
+    if (piece === undefined) return pieces
+    if (Effect.isEffect(piece)) return assert.fail("a piece could not be had in one turn")
+    pieces.push(piece)
+  }
+}
+
+const text = (pieces: ReadonlyArray<Uint8Array>) => Buffer.concat(pieces).toString()
 
 const at = (tx: number) => LogOffset.make(BigInt(tx), 0)
 
@@ -162,5 +183,124 @@ describe("RecentBlocks", () => {
     assert.isUndefined(recent.get(0, 0))
     first.fill(0)
     assert.strictEqual(String(copy), "first")
+  })
+})
+
+describe("bodies in one turn", () => {
+  /** A reader of a store that can be read in one turn. */
+  const setUp = Effect.gen(function*() {
+    const parts = yield* makeParts({ groupMillis: 3_600_000, chunkBytes: 100_000_000 })
+    const { unsafe } = yield* Effect.provide(ShapeStorage, layerFrom(parts.state))
+    const reader = ShapeReader.make({
+      registry: parts.consumers.registry,
+      unsafeConsumer: parts.consumers.unsafeRegistered,
+      storage: { ...parts.storage, unsafe },
+      lastSeen: () => 0n
+    })
+    return { ...parts, reader, consumer: (yield* parts.consumers.get(parts.entry))! }
+  })
+
+  it.scoped("are those that are waited for, from the tail, the store and both", () =>
+    Effect.gen(function*() {
+      const { committer, consumer, consumers, entry, reader } = yield* setUp
+      const compare = Effect.gen(function*() {
+        for (const after of [LogOffset.snapshotEnd, at(100), LogOffset.make(200n, 300), at(300)]) {
+          const inTurn = yield* reader.read(entry, after)
+          const waited = yield* reader.read(entry, after)
+          const pieces = piecesOf(inTurn.body)
+          assert.isTrue(pieces.every(({ length }) => length <= ShapeReader.PIECE_BYTES))
+          assert.strictEqual(text(pieces), yield* bodyText({ ...waited.body, ready: undefined }))
+          if (waited.body.ready) assert.strictEqual(text(waited.body.ready), text(pieces))
+        }
+      })
+      for (const lsn of [100n, 200n, 300n]) yield* offer(consumer, transactions(MANY, lsn))
+      yield* compare
+      yield* committer.flush
+      yield* compare
+      for (const lsn of [400n, 500n, 600n]) yield* offer(consumer, transactions(3, lsn))
+      yield* compare
+      yield* committer.flush
+      yield* consumers.endIdle(Infinity)
+      yield* compare
+    }))
+
+  it.scoped("share the bytes of what others read", () =>
+    Effect.gen(function*() {
+      const { committer, consumer, entry, reader } = yield* setUp
+      const shared = Effect.gen(function*() {
+        const [one, other] = [yield* reader.read(entry, LogOffset.snapshotEnd), yield* reader.read(entry, at(100))]
+        const [first, second] = [piecesOf(one.body), piecesOf(other.body)]
+        assert.isAbove(second.length, 1)
+        const buffers = new Set(first.map(({ buffer }) => buffer))
+        assert.isTrue(second.slice(1).every(({ buffer }) => buffers.has(buffer)))
+      })
+      for (const lsn of [100n, 200n, 300n, 400n]) yield* offer(consumer, transactions(MANY, lsn))
+      yield* shared
+      yield* committer.flush
+      yield* shared
+    }))
+
+  it.scoped("are given whole when they are in memory and at most 256 KiB long", () =>
+    Effect.gen(function*() {
+      const { committer, consumer, entry, reader } = yield* setUp
+      const bodyAfter = (after: LogOffset.LogOffset) => Effect.map(reader.read(entry, after), ({ body }) => body)
+      let size = 0
+      for (let lsn = 100n; size < 600_000; lsn += 100n) {
+        yield* offer(consumer, transactions(MANY, lsn))
+        size = text(piecesOf(yield* bodyAfter(LogOffset.snapshotEnd))).length
+      }
+      const check = Effect.gen(function*() {
+        let whole = 0
+        for (let tx = 100n; tx <= entry.end.tx; tx += 100n) {
+          const body = yield* bodyAfter(LogOffset.make(tx, 0))
+          const { length } = text(piecesOf(yield* bodyAfter(LogOffset.make(tx, 0))))
+          assert.strictEqual(body.ready !== undefined, length <= 4 * ShapeReader.PIECE_BYTES, `${tx}: ${length}`)
+          assert.strictEqual(body.length, body.ready && length)
+          if (body.ready) whole++
+        }
+        assert.isAbove(whole, 1)
+      })
+      yield* check
+      yield* committer.flush
+      yield* check
+    }))
+
+  it.scoped("are left to who can wait when the store fails or the shape is gone", () =>
+    Effect.gen(function*() {
+      const { committer, consumer, entry, reader, storage } = yield* setUp
+      yield* offer(consumer, transactions(MANY, 100n))
+      yield* committer.flush
+      const failing = ShapeReader.make({
+        registry: Ref.unsafeMake(HashMap.empty<string, Consumer>()),
+        unsafeConsumer: () => undefined,
+        storage: { ...storage, unsafe: { snapshotBlock: () => undefined, logBlock: () => undefined } },
+        lastSeen: () => 0n
+      })
+      const { body } = yield* failing.read(entry, LogOffset.snapshotEnd)
+      const next = body.unsafeNext!()
+      if (!Effect.isEffect(next)) return assert.fail("it was had in one turn")
+      // What was not run has taken nothing.
+      assert.strictEqual(yield* bodyText(body), text(piecesOf((yield* reader.read(entry, LogOffset.snapshotEnd)).body)))
+      const gone = yield* reader.read(entry, LogOffset.snapshotEnd)
+      entry.markRemoved()
+      const last = gone.body.unsafeNext!()
+      if (!Effect.isEffect(last)) return assert.fail("a removed shape has no pieces")
+      assert.strictEqual((yield* Effect.flip(last))._tag, "ShapeGone")
+    }))
+})
+
+describe("bytes that are kept", () => {
+  it("are the most recently used, within the limit", () => {
+    const kept = new KeptBytes(5_000)
+    const piece = Buffer.alloc(1_000)
+    for (const key of ["a", "b", "c"]) kept.set(key, piece)
+    assert.strictEqual(kept.get("a"), piece)
+    kept.set("d", piece)
+    assert.deepStrictEqual(["a", "b", "c", "d"].filter((key) => kept.get(key)), ["a", "c", "d"])
+    kept.set("long", Buffer.alloc(6_000))
+    assert.strictEqual(kept.bytes(), 0)
+    kept.set("e", piece)
+    kept.set("e", piece)
+    assert.strictEqual(kept.bytes(), 1_500)
   })
 })

@@ -5,6 +5,7 @@ import { assert, describe, it } from "@effect/vitest"
 import { Deferred, Effect, Option } from "effect"
 import * as zlib from "node:zlib"
 import { ShapeGone } from "../../src/domain/Errors.ts"
+import * as LogFrame from "../../src/http/LogFrame.ts"
 import * as Negotiation from "../../src/http/Negotiation.ts"
 import type { ShapeResponse } from "../../src/http/ShapeResponse.ts"
 import { type FakeEngine, type FakeShape, pulling } from "../support/FakeEngine.ts"
@@ -18,7 +19,7 @@ const bytesOf = Effect.fnUntraced(function*({ body }: ShapeResponse) {
   if (body._tag !== "Pieces") return Buffer.alloc(0)
   const pieces: Array<Uint8Array> = []
   while (true) {
-    const piece = yield* body.pull
+    const piece = yield* LogFrame.pullPieces(body)
     if (Option.isNone(piece)) return Buffer.concat(pieces)
     pieces.push(piece.value)
   }
@@ -240,8 +241,8 @@ describe("bodies", () => {
       assert.strictEqual(headerOf(response, "content-encoding"), "gzip")
       assert.isAtMost(pulls, 1)
       if (response.body._tag !== "Pieces") return assert.fail()
-      yield* response.body.pull
-      yield* response.body.pull
+      yield* LogFrame.pullPieces(response.body)
+      yield* LogFrame.pullPieces(response.body)
       assert.isAbove(pulls, 1)
       assert.strictEqual(compression.running(), 1)
       for (const release of ends.splice(0)) release()

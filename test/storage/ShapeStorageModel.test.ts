@@ -310,7 +310,9 @@ const checkAll = Effect.fnUntraced(
           ...entries.map(({ op, tx }) => offset(tx, op + 1))
         ]
       ) {
-        sameBytes(yield* store.logBlock(id, after), model.logBlock(id, after), `block after ${after.tx}_${after.op}`)
+        const expected = model.logBlock(id, after)
+        sameBytes(yield* store.logBlock(id, after), expected, `block after ${after.tx}_${after.op}`)
+        sameBytes(Option.fromNullable(store.unsafe!.logBlock(id, after)), expected, "the same in one turn")
         assert.deepStrictEqual(Option.getOrUndefined(yield* store.chunkEnd(id, after)), model.chunkEnd(id, after))
       }
       assert.deepStrictEqual([...yield* allCounts(store, id)].sort(), [...model.counts(id)].sort())
@@ -321,6 +323,10 @@ const checkAll = Effect.fnUntraced(
           yield* store.snapshotBlock(id, chunk, block),
           model.snapshotBlock(id, chunk, block),
           `snapshot ${chunk}/${block}`
+        )
+        assert.deepStrictEqual(
+          store.unsafe!.snapshotBlock(id, chunk, block),
+          Option.getOrUndefined(yield* store.snapshotBlock(id, chunk, block))
         )
       }
     }

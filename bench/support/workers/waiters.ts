@@ -66,6 +66,6 @@ Worker.serve<Job, Result, "ready">(async ({ isStream, port, targets }, say) => {
   const before = process.cpuUsage()
   await done
   const { system, user } = process.cpuUsage(before)
-  for (const connection of connections) connection.close()
+  // They stay open until this process is ended: closing them is not what is measured.
   return { received, bytes, cpuSeconds: (user + system) / 1e6 }
 })
