@@ -52,6 +52,8 @@ export class EngineGauges extends Context.Tag("shapelog/engine/EngineGauges")<En
   readonly consumers: () => number
   /** Snapshots that are being taken or wait to be. */
   readonly snapshots: () => number
+  /** What is kept for shapes with subqueries (`Subqueries.held`). */
+  readonly subqueries: () => number
 }>() {}
 
 export interface EngineOptions {
@@ -559,7 +561,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     memoryBytes: budget.used,
     shapes: shapes.size,
     consumers: consumers.active,
-    snapshots: () => taken.size
+    snapshots: () => taken.size,
+    subqueries: subqueries.held
   })
   return Context.make(ShapeEngine, engine).pipe(
     Context.add(EngineFailure, Deferred.await(failed)),

@@ -71,6 +71,8 @@ export interface Subqueries extends DeferredShapes {
   readonly isUsed: (entry: ShapeEntry) => boolean
   /** LSN up to which the shape's log misses nothing, if that is not as far as the stream. */
   readonly behind: (entry: ShapeEntry) => Lsn | undefined
+  /** Nodes, sets, transactions and whatever else is kept for them: nothing when there are no shapes with subqueries. */
+  readonly held: () => number
 }
 
 /** A dependency that is being made or in use. */
@@ -788,6 +790,7 @@ export const make = Effect.fnUntraced(function*(
     restore,
     unsafeRemoved,
     isUsed: (entry) => [...uses.values()].some(({ dependency }) => dependency?.entry === entry),
-    behind: (entry) => nodes.get(entry)?.behind
+    behind: (entry) => nodes.get(entry)?.behind,
+    held: () => uses.size + nodes.size + tables.size + followed.size + movedAt.size + arrived.length + journal.length
   }
 })
