@@ -134,6 +134,8 @@ export const make = Effect.fnUntraced(function*(
   /** The last transaction that all nodes which are where the stream is have got through. */
   let taken: Lsn = 0n
   const reachedMore = Effect.unsafeMakeLatch(false)
+  /** Positions of the snapshots that are being read. */
+  const snapshotsAt = new Map<Node, Lsn>()
   /** Dependencies whose sets a transaction has changed, by its LSN. */
   const movedAt = new Map<Lsn, Set<Dependency>>()
 
@@ -183,6 +185,8 @@ export const make = Effect.fnUntraced(function*(
     let lowest = reached - 1n
     for (const node of nodes.values()) if (node.behind !== undefined && node.behind < lowest) lowest = node.behind
     journal.forget(lowest)
+    // Rows of a snapshot are judged as of its position, also when its node has got further.
+    for (const at of snapshotsAt.values()) if (at < lowest) lowest = at
     for (const [lsn, dependencies] of movedAt) {
       if (lsn > lowest) continue
       movedAt.delete(lsn)
@@ -710,6 +714,14 @@ export const make = Effect.fnUntraced(function*(
     // Everything that the stream has begun is before the snapshot, and all that follows is in the journal.
     const at = context.collector().begun()
     node.behind = at
+    yield* Effect.acquireRelease(
+      Effect.sync(() => snapshotsAt.set(node, at)),
+      () =>
+        Effect.sync(() => {
+          snapshotsAt.delete(node)
+          forget()
+        })
+    )
     yield* awaitStream(at + 1n)
     const asOf = yield* RowsAsOf.open({
       node,
