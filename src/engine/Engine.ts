@@ -22,6 +22,7 @@ import { hasMember, subqueriesOf } from "../where/Plan.ts"
 import * as Collector from "./Collector.ts"
 import * as Committer from "./Committer.ts"
 import * as Consumers from "./Consumers.ts"
+import * as Journal from "./Journal.ts"
 import * as Materializer from "./Materializer.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
 import * as OpenVerdicts from "./OpenVerdicts.ts"
@@ -54,6 +55,8 @@ export class EngineGauges extends Context.Tag("shapelog/engine/EngineGauges")<En
   readonly snapshots: () => number
   /** What is kept for shapes with subqueries (`Subqueries.held`). */
   readonly subqueries: () => number
+  /** Bytes that are kept in memory of the stream for shapes with subqueries that are behind it. */
+  readonly journalBytes: () => number
 }>() {}
 
 export interface EngineOptions {
@@ -76,6 +79,8 @@ export interface EngineOptions {
   readonly committer: Committer.CommitterOptions
   /** How many queries run at a time for rows that move because of a subquery. */
   readonly concurrentMoves: number
+  /** How much is kept of the stream for shapes with subqueries that are behind it; the rest goes to the store. */
+  readonly journal: Journal.JournalOptions
 }
 
 export const defaults: Omit<EngineOptions, "serverVersion"> = {
@@ -87,7 +92,8 @@ export const defaults: Omit<EngineOptions, "serverVersion"> = {
   maxShapes: undefined,
   reconcileMillis: 60_000,
   committer: Committer.defaults,
-  concurrentMoves: 4
+  concurrentMoves: 4,
+  journal: Journal.defaults
 }
 
 const FLUSH_MILLIS = 5000
@@ -389,7 +395,9 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.mapError((error) => error._tag === "SnapshotFailed" ? error : toFailure(error))
       ),
     unsafeRotate,
-    permits: Effect.unsafeMakeSemaphore(options.concurrentMoves)
+    permits: Effect.unsafeMakeSemaphore(options.concurrentMoves),
+    journalStore: { unsafeEnqueue: committer.unsafeEnqueue, read: storage.scratch },
+    journal: options.journal
   })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
   yield* subqueries.restore([...shapes.all()].filter(({ hasSubqueries }) => hasSubqueries), collector.lastSeen())
@@ -562,7 +570,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     shapes: shapes.size,
     consumers: consumers.active,
     snapshots: () => taken.size,
-    subqueries: subqueries.held
+    subqueries: subqueries.held,
+    journalBytes: subqueries.journalBytes
   })
   return Context.make(ShapeEngine, engine).pipe(
     Context.add(EngineFailure, Deferred.await(failed)),
