@@ -192,11 +192,13 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.sync(() => unsafeRotate(entry, "its consumer failed"))
       )
   )
+  /** LSN up to which a shape's log misses nothing. */
+  const lastSeenOf = (entry: ShapeEntry): Lsn.Lsn => subqueries.behind(entry) ?? collector.lastSeen()
   const reader = ShapeReader.make({
     registry: consumers.registry,
     unsafeConsumer: consumers.unsafeRegistered,
     storage,
-    lastSeen: (entry) => subqueries.behind(entry) ?? collector.lastSeen()
+    lastSeen: (entry) => lastSeenOf(entry)
   })
 
   // --- Shapes that were kept ---
@@ -397,7 +399,8 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     unsafeRotate,
     permits: Effect.unsafeMakeSemaphore(options.concurrentMoves),
     journalStore: { unsafeEnqueue: committer.unsafeEnqueue, read: storage.scratch },
-    journal: options.journal
+    journal: options.journal,
+    snapshotPermits: snapshotter.permits
   })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
   yield* subqueries.restore([...shapes.all()].filter(({ hasSubqueries }) => hasSubqueries), collector.lastSeen())
@@ -560,7 +563,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       }),
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
-    lastSeenLsn: Effect.sync(collector.lastSeen),
+    lastSeenLsn: (handle) => withEntry(handle, (entry) => Effect.sync(() => lastSeenOf(entry))),
     describe: (handle) => withEntry(handle, (entry) => Effect.sync(() => descriptionOf(entry))),
     remove: (handle) =>
       withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))

@@ -292,6 +292,13 @@ export class Journal {
     this.drop(this.pages.splice(0, pages))
   }
 
+  /** Nothing of it is asked for any more, and positions begin anew. */
+  reset(): void {
+    this.abort()
+    this.forget((1n << 64n) - 1n)
+    this.last = -1n
+  }
+
   private drop(pages: ReadonlyArray<Page>): void {
     for (const page of pages) {
       const at = this.decoded.findIndex((known) => known.page === page)

@@ -49,6 +49,8 @@ export interface SubqueriesContext {
   readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
   /** How many queries for rows that move run at a time. */
   readonly permits: Effect.Semaphore
+  /** How many snapshots are taken at a time. */
+  readonly snapshotPermits: Effect.Semaphore
   /** Where the journal goes beyond its limit. */
   readonly journalStore: JournalStore
   readonly journal: JournalOptions
@@ -64,8 +66,12 @@ export interface NodeSnapshot {
 }
 
 export interface Subqueries extends DeferredShapes {
-  /** Makes a node of a new shape: its snapshot as of now. The scope ends with the snapshot. */
-  readonly create: (entry: ShapeEntry, rows: boolean) => Effect.Effect<NodeSnapshot, SnapshotFailed, Scope.Scope>
+  /** Makes a node of a new shape, and gives out its snapshot as of now when it is its turn. */
+  readonly create: (
+    entry: ShapeEntry,
+    rows: boolean,
+    take: (snapshot: NodeSnapshot) => Effect.Effect<void, SnapshotFailed>
+  ) => Effect.Effect<void, SnapshotFailed>
   /** Makes nodes of shapes that were kept, as of the position that the stream will be followed from. */
   readonly restore: (entries: ReadonlyArray<ShapeEntry>, from: Lsn) => Effect.Effect<void>
   /** The shape is gone: so are those that depend on it, and what only it depended on. */
@@ -87,7 +93,11 @@ interface Use {
   readonly ready: Deferred.Deferred<Dependency, SnapshotFailed>
   readonly scope: Scope.CloseableScope
   readonly table: number
+  /** The inner shape, once it is known. */
+  entry: ShapeEntry | undefined
+  /** The same, once it can be depended on. */
   dependency: Dependency | undefined
+  /** How many need it, or wait for it. */
   count: number
 }
 
@@ -180,11 +190,14 @@ export const make = Effect.fnUntraced(function*(
   const awaitStream = (lsn: Lsn): Effect.Effect<void> =>
     Effect.suspend(() => reached >= lsn ? Effect.void : Effect.zipRight(reachedMore.await, awaitStream(lsn)))
 
-  /** The nodes that a node depends on are where the stream is. */
+  /** The nodes that a node depends on are where the stream is, and its sets have all that was appended. */
   const awaitDependencies = (node: Node): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const late = node.dependencies.find((dependency) => dependency.node?.behind !== undefined)
-      return late ? Effect.zipRight(late.node!.progress, awaitDependencies(node)) : Effect.void
+      for (const { materializer, node: inner } of node.dependencies) {
+        if (inner?.behind !== undefined) return Effect.zipRight(inner.progress, awaitDependencies(node))
+        if (!materializer.isSettled()) return Effect.zipRight(materializer.settled, awaitDependencies(node))
+      }
+      return Effect.void
     })
 
   const rowsContext: RowsAsOf.RowsAsOfContext = {
@@ -702,30 +715,39 @@ export const make = Effect.fnUntraced(function*(
 
   const acquire = (subquery: Subquery, from: Lsn | undefined): Effect.Effect<Dependency, SnapshotFailed> =>
     Effect.suspend(() => {
-      const identity = subqueryIdentity(subquery)
-      const known = uses.get(identity)
-      if (known) {
-        known.count += 1
-        return Effect.onError(Deferred.await(known.ready), () => Effect.sync(() => unsafeRelease(identity)))
-      }
-      const use: Use = {
-        identity,
-        ready: Deferred.unsafeMake(FiberId.none),
-        scope: Effect.runSync(Scope.fork(scope, ExecutionStrategy.sequential)),
-        table: subquery.tableOid,
-        dependency: undefined,
-        count: 1
-      }
-      uses.set(identity, use)
-      follow(subquery.tableOid, 1)
-      run(makeDependency(subquery, use, identity, from))
-      return Effect.onError(Deferred.await(use.ready), () => Effect.sync(() => unsafeRelease(identity)))
+      const use = uses.get(subqueryIdentity(subquery)) ?? unsafeUse(subquery, from)
+      use.count += 1
+      return Effect.onError(Deferred.await(use.ready), () => Effect.sync(() => unsafeRelease(use)))
     })
 
-  const makeDependency = (subquery: Subquery, use: Use, identity: string, from: Lsn | undefined) =>
+  const unsafeUse = (subquery: Subquery, from: Lsn | undefined): Use => {
+    const use: Use = {
+      identity: subqueryIdentity(subquery),
+      ready: Deferred.unsafeMake(FiberId.none),
+      scope: Effect.runSync(Scope.fork(scope, ExecutionStrategy.sequential)),
+      table: subquery.tableOid,
+      entry: undefined,
+      dependency: undefined,
+      count: 0
+    }
+    uses.set(use.identity, use)
+    follow(subquery.tableOid, 1)
+    run(makeDependency(subquery, use, from))
+    return use
+  }
+
+  /** False for one that nobody needs any more, or whose inner shape has ended: another may have its place. */
+  const isInUse = (use: Use): boolean => uses.get(use.identity) === use
+
+  const makeDependency = (subquery: Subquery, use: Use, from: Lsn | undefined) =>
     Effect.gen(function*() {
       const entry = from === undefined ? yield* context.inner(subquery) : context.unsafeKept(subquery)
       if (!entry) return yield* new SnapshotFailed({ reason: "unknown", detail: "it was not kept" })
+      use.entry = entry
+      if (!isInUse(use)) return yield* new SnapshotFailed({ reason: "unknown", detail: "nobody needs it any more" })
+      const ofEntry = usesOf.get(entry)
+      if (ofEntry) ofEntry.add(use)
+      else usesOf.set(entry, new Set([use]))
       const materializer = yield* Scope.extend(
         // While the stream is followed, all that the log has is where the stream is.
         context.materialize(entry, subquery, from ?? MAX_LSN),
@@ -736,7 +758,9 @@ export const make = Effect.fnUntraced(function*(
         materializer,
         node: nodes.get(entry),
         dependents: new Set(),
-        indexes: new Set()
+        indexes: new Set(),
+        isLost: () => !isInUse(use),
+        release: () => unsafeRelease(use)
       }
       materializer.set.onMoved = (tx, transitions) => {
         const moved = movedAt.get(tx)
@@ -747,32 +771,29 @@ export const make = Effect.fnUntraced(function*(
         }
       }
       use.dependency = dependency
-      const ofEntry = usesOf.get(entry)
-      if (ofEntry) ofEntry.add(use)
-      else usesOf.set(entry, new Set([use]))
       if (from !== undefined) ahead.add(dependency)
       materializer.onReading(() => unsettled.add(dependency))
-      materializer.onEnd((reason) => unsafeLost(identity, use, dependency, reason))
-      // Until then the set is as of its snapshot, which is no position of the stream.
-      if (from === undefined && entry.filter) yield* awaitStream(entry.filter.lsn)
+      materializer.onEnd((reason) => unsafeLost(use, reason))
       return dependency
     }).pipe(
       Effect.onExit((exit) =>
-        Effect.zipRight(
-          Deferred.done(use.ready, exit),
-          Exit.isFailure(exit) ? Effect.sync(() => unsafeForgetUse(identity, use)) : Effect.void
-        )
+        Effect.sync(() => {
+          // In one turn: whoever asks after this begins anew. Interrupted is what the engine's stop does, and keeps its shapes.
+          if (Exit.isFailure(exit) && !Exit.isInterrupted(exit)) unsafeGiveUp(use)
+          Deferred.unsafeDone(use.ready, exit)
+        })
       ),
       Effect.ignore
     )
 
-  const unsafeForgetUse = (identity: string, use: Use) => {
-    if (uses.get(identity) !== use) return
-    uses.delete(identity)
-    if (use.dependency) {
-      const ofEntry = usesOf.get(use.dependency.entry)
+  const unsafeForgetUse = (use: Use) => {
+    uses.delete(use.identity)
+    if (use.entry) {
+      const ofEntry = usesOf.get(use.entry)
       ofEntry?.delete(use)
-      if (ofEntry?.size === 0) usesOf.delete(use.dependency.entry)
+      if (ofEntry?.size === 0) usesOf.delete(use.entry)
+    }
+    if (use.dependency) {
       ahead.delete(use.dependency)
       unsettled.delete(use.dependency)
     }
@@ -780,18 +801,27 @@ export const make = Effect.fnUntraced(function*(
     run(Scope.close(use.scope, Exit.void))
   }
 
-  /** One use less. An inner shape that nobody uses is removed. */
-  const unsafeRelease = (identity: string) => {
-    const use = uses.get(identity)
-    if (!use || --use.count > 0) return
-    unsafeForgetUse(identity, use)
-    const entry = use.dependency?.entry
-    if (entry) unsafeRotate(entry, "no shape depends on it any more")
+  /** It can't be depended on: nor is its inner shape of use, if it is not another's by now. */
+  const unsafeGiveUp = (use: Use) => {
+    if (isInUse(use)) unsafeForgetUse(use)
+    const { entry } = use
+    if (!entry || usesOf.has(entry)) return
+    unsafeRotate(entry, "no shape can depend on it")
   }
 
-  const unsafeLost = (identity: string, use: Use, dependency: Dependency, reason: string) => {
-    unsafeForgetUse(identity, use)
-    for (const node of [...dependency.dependents]) {
+  /** One use less. An inner shape that nobody uses is removed. */
+  const unsafeRelease = (use: Use) => {
+    use.count -= 1
+    if (use.count > 0 || !isInUse(use)) return
+    unsafeForgetUse(use)
+    if (use.entry) unsafeRotate(use.entry, "no shape depends on it any more")
+  }
+
+  const unsafeLost = (use: Use, reason: string) => {
+    if (!isInUse(use)) return
+    unsafeForgetUse(use)
+    if (use.entry) unsafeRotate(use.entry, reason)
+    for (const node of [...use.dependency?.dependents ?? []]) {
       unsafeRotate(node.entry, `a shape that it depends on has ended: ${reason}`)
     }
   }
@@ -823,13 +853,13 @@ export const make = Effect.fnUntraced(function*(
       if (node.table.all.size === 0) tables.delete(node.table.oid)
       node.hold?.release()
       node.hold = undefined
-      for (const dependency of node.dependencies) dependency.dependents.delete(node)
-      for (const subquery of node.plan.dependencies) unsafeRelease(subqueryIdentity(subquery))
+      for (const dependency of node.dependencies) {
+        dependency.dependents.delete(node)
+        dependency.release()
+      }
       node.end()
     }
-    for (const use of [...(usesOf.get(entry) ?? [])]) {
-      unsafeLost(use.identity, use, use.dependency!, "it was removed")
-    }
+    for (const use of [...(usesOf.get(entry) ?? [])]) unsafeLost(use, "it was removed")
   }
 
   const acquireAll = (
@@ -837,19 +867,42 @@ export const make = Effect.fnUntraced(function*(
     from: Lsn | undefined
   ): Effect.Effect<ReadonlyArray<Dependency>, SnapshotFailed> =>
     Effect.suspend(() => {
-      const { dependencies } = planOf(entry.definition.where!.expression)!
-      const acquired: Array<string> = []
-      return Effect.forEach(dependencies, (subquery) =>
-        Effect.tap(acquire(subquery, from), () => {
-          acquired.push(subqueryIdentity(subquery))
+      const acquired: Array<Dependency> = []
+      return Effect.forEach(planOf(entry.definition.where!.expression)!.dependencies, (subquery) =>
+        Effect.tap(acquire(subquery, from), (dependency) => {
+          acquired.push(dependency)
         })).pipe(
-          Effect.onError(() => Effect.sync(() => acquired.forEach(unsafeRelease)))
+          Effect.onError(() =>
+            Effect.sync(() =>
+              acquired.forEach(({ release }) => release())
+            )
+          )
         )
     })
 
-  const create: Subqueries["create"] = Effect.fnUntraced(function*(entry, rows) {
-    const dependencies = yield* acquireAll(entry, undefined)
-    const node = unsafeAdd(entry, dependencies)
+  /** Makes the node that has them as its own; fails if one of them, or the shape itself, has ended meanwhile. */
+  const join = (entry: ShapeEntry, dependencies: ReadonlyArray<Dependency>): Effect.Effect<Node, SnapshotFailed> =>
+    Effect.suspend(() => {
+      if (!entry.removed && !dependencies.some(({ isLost }) => isLost())) {
+        return Effect.succeed(unsafeAdd(entry, dependencies))
+      }
+      const detail = "a shape that it depends on has ended"
+      unsafeRotate(entry, detail)
+      return new SnapshotFailed({ reason: "unknown", detail })
+    })
+
+  /** Takes the snapshot of a shape with these dependencies, which are its own from `onJoined` on. */
+  const createNode = Effect.fnUntraced(function*(
+    entry: ShapeEntry,
+    dependencies: ReadonlyArray<Dependency>,
+    rows: boolean,
+    take: (snapshot: NodeSnapshot) => Effect.Effect<void, SnapshotFailed>,
+    onJoined: () => void
+  ) {
+    // Until then a set is as of its snapshot, which is no position of the stream.
+    for (const { entry: { filter } } of dependencies) if (filter) yield* awaitStream(filter.lsn)
+    const node = yield* join(entry, dependencies)
+    onJoined()
     // Everything that the stream has begun is before the snapshot, and all that follows is in the journal.
     const at = context.collector().begun()
     node.behind = at
@@ -892,17 +945,33 @@ export const make = Effect.fnUntraced(function*(
       }),
       joined: Deferred.await(caughtUp)
     }
-    return snapshot
-  })
+    yield* take(snapshot)
+  }, Effect.scoped)
+
+  const create: Subqueries["create"] = (entry, rows, take) =>
+    Effect.flatMap(acquireAll(entry, undefined), (dependencies) => {
+      let hasJoined = false
+      const taken = createNode(entry, dependencies, rows, take, () => {
+        hasJoined = true
+      })
+      return FairPermits.withPermit(context.snapshotPermits)(taken).pipe(
+        Effect.onError(() =>
+          Effect.sync(() => {
+            if (!hasJoined) { for (const { release } of dependencies) release() }
+          })
+        )
+      )
+    })
 
   const restore: Subqueries["restore"] = Effect.fnUntraced(function*(entries, from) {
-    reached = from
-    taken = from
     const restoreOne = (entry: ShapeEntry) =>
       acquireAll(entry, from).pipe(
-        Effect.map((dependencies) => {
-          unsafeAdd(entry, dependencies)
-        }),
+        Effect.flatMap((dependencies) =>
+          Effect.tapError(
+            join(entry, dependencies),
+            () => Effect.sync(() => dependencies.forEach(({ release }) => release()))
+          )
+        ),
         Effect.catchAll((error) =>
           Effect.sync(() => unsafeRotate(entry, `a shape that it depends on is gone: ${error.detail}`))
         )
@@ -923,6 +992,13 @@ export const make = Effect.fnUntraced(function*(
     unsafeAbort: () => {
       journal.abort()
       arrived = []
+    },
+    unsafeReset: (lsn) => {
+      arrived = []
+      journal.reset()
+      movedAt.clear()
+      reached = lsn
+      taken = lsn
     },
     isEmpty: () => followed.size === 0 && arrived.length === 0 && journal.length === 0,
     process,

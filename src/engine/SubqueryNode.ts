@@ -26,6 +26,10 @@ export interface Dependency {
   readonly dependents: Set<Node>
   /** Where the values of its set are looked up. */
   readonly indexes: Set<LinkIndex>
+  /** Its inner shape has ended: nothing may depend on it any more. */
+  readonly isLost: () => boolean
+  /** One that acquired it does not need it any more. */
+  readonly release: () => void
 }
 
 /** What tells a row from the others of its table, by the texts of its key. */
@@ -193,10 +197,11 @@ export class TableNodes {
     if (!this.all.delete(node) || this.scanned.delete(node)) return
     for (const leaf of accessOf(node.plan) ?? []) {
       const dependency = node.dependencies[leaf.dependency]!
-      const index = this.indexOf(node.rows.linkOf(leaf.leaf))
-      const nodes = index.nodes.get(dependency)
+      const index = this.links.get(node.rows.linkOf(leaf.leaf).join())
+      const nodes = index?.nodes.get(dependency)
       nodes?.delete(node)
-      if (nodes?.size !== 0) continue
+      // Of two leaves with one link, the first has taken it out.
+      if (!index || nodes?.size !== 0) continue
       index.nodes.delete(dependency)
       dependency.indexes.delete(index)
       const { set } = dependency.materializer

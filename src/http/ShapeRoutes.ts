@@ -120,7 +120,7 @@ const make = Effect.gen(function*() {
     shape: ShapeInfo
   ) {
     // In this order: the log reaches at least to the LSN that the response says it does.
-    const lastSeen = yield* engine.lastSeenLsn
+    const lastSeen = yield* engine.lastSeenLsn(shape.handle)
     const end = yield* engine.end(shape.handle)
     return logReplies.withoutNews(request, params, shape, "now", end, lastSeen)
   })
