@@ -8,6 +8,7 @@ import { make as makeRowItems, type RowItems } from "../domain/RowItem.ts"
 import type { RowMessage } from "../domain/WalMessage.ts"
 import type { Plan } from "../where/Plan.ts"
 import type { Row } from "../where/Row.ts"
+import type { Hold } from "./Committer.ts"
 import type { Materializer } from "./Materializer.ts"
 import { holds, NodeRows, oldOf, TableRows, textOf } from "./NodeRows.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
@@ -48,8 +49,10 @@ export class Node {
   readonly level: number
   /** Set while it has not got to where the stream is: all transactions up to here are done. */
   behind: Lsn | undefined = undefined
-  /** Lets the stored position pass again. */
-  release: (() => void) | undefined = undefined
+  /** Keeps the stored position from passing what it has done. */
+  hold: Hold | undefined = undefined
+  private readonly keysBefore = new WeakMap<RowMessage, string>()
+  private readonly keysAfter = new WeakMap<RowMessage, string>()
   private readonly progressed = Effect.unsafeMakeLatch(false)
 
   constructor(
@@ -88,9 +91,15 @@ export class Node {
   /** The key of one side of a change, as `keyText` has it. */
   keyOfChange(message: RowMessage, side: "before" | "after"): string | undefined {
     const isThere = side === "before" ? oldOf(message) !== undefined : message._tag !== "Delete"
-    return isThere
-      ? keyText(this.entry.definition.keyColumns.map((name) => textOf(message, side, name)))
-      : undefined
+    if (!isThere) return undefined
+    // Looked up once for each time that the node gets rows as of a position before it.
+    const known = side === "before" ? this.keysBefore : this.keysAfter
+    let key = known.get(message)
+    if (key === undefined) {
+      key = keyText(this.entry.definition.keyColumns.map((name) => textOf(message, side, name)))
+      known.set(message, key)
+    }
+    return key
   }
 
   /**
@@ -118,7 +127,8 @@ export class Node {
         add(valueKey(member.member.links.map(({ type }) => type), texts), texts)
       }
     }
-    return moved
+    // In an order of their own: if it is done again, after a crash, readers may have had it already.
+    return moved.sort((a, b) => a.leaf - b.leaf || (a.key < b.key ? -1 : 1))
   }
 }
 
