@@ -95,7 +95,7 @@ if (process.send !== undefined) {
       read: () => Effect.succeed(slice),
       end: () => Effect.succeed(end),
       awaitChange: () => Effect.never,
-      lastSeenLsn: Effect.succeed(27_108_392n),
+      lastSeenLsn: () => Effect.succeed(27_108_392n),
       unsafePeek: () => ({ shape, slice }),
       describe: () => Effect.dieMessage("nobody asks"),
       remove: () => Effect.void

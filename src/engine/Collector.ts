@@ -32,6 +32,8 @@ export interface DeferredShapes {
   readonly unsafeCommit: (transaction: Transaction, op: number) => void
   /** Drops the arriving transaction. */
   readonly unsafeAbort: () => void
+  /** The stream starts over at a position, which may be before where it was: another database has its own. */
+  readonly unsafeReset: (lsn: Lsn.Lsn) => void
   readonly isEmpty: () => boolean
   /**
    * Takes the transactions that have ended through all nodes that are where the stream is. The plain shapes have got
@@ -413,7 +415,7 @@ export const make = (context: CollectorContext): Collector => {
       lastSeen = lsn
       begun = lsn
       arriving = undefined
-      context.subqueries().unsafeAbort()
+      context.subqueries().unsafeReset(lsn)
       parts = new Map()
       opened = []
       reached = undefined

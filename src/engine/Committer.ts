@@ -39,10 +39,10 @@ export interface Committer {
    */
   readonly unsafeAdvance: (lsn: Lsn.Lsn, endLsn: Lsn.Lsn, idle: boolean) => void
   /**
-   * Keeps the stored position from passing where the stream is now, until what is returned is called: a restart has to
-   * be sent what comes after it again. What shapes have of it already, they skip.
+   * Keeps the stored position from passing where the stream is now, until it is released: a restart has to be sent what
+   * comes after it again. What shapes have of it already, they skip.
    */
-  readonly hold: () => () => void
+  readonly hold: () => Hold
   /** Where the stream has got to; `undefined` before it was first followed. */
   readonly position: () => AppliedPosition | undefined
   /** Starts over at a position, for a source that is followed for the first time or anew. */
@@ -53,6 +53,12 @@ export interface Committer {
   readonly boundary: Effect.Semaphore
   /** Called with each position that has become durable. */
   readonly onDurable: (listener: ((endLsn: Lsn.Lsn) => void) | undefined) => void
+}
+
+export interface Hold {
+  /** The position may come up to this transaction now. */
+  readonly move: (lsn: Lsn.Lsn) => void
+  readonly release: () => void
 }
 
 export interface CommitterOptions {
@@ -95,8 +101,10 @@ export const make = Effect.fnUntraced(function*(
   let visible = Deferred.unsafeMake<void>(fiberId)
   let position = initial
   let positionDirty = false
-  /** Positions that must not be passed: the first is the lowest. */
-  const holds = new Set<{ readonly position: AppliedPosition | undefined }>()
+  /** Positions that must not be passed. */
+  const holds = new Set<{ position: AppliedPosition | undefined }>()
+  /** Those that have been passed since the oldest of them, in order. */
+  let passed: Array<AppliedPosition> = []
   let unfinished = false
   /** The position that the last commit left in the store. */
   let written = initial
@@ -111,6 +119,16 @@ export const make = Effect.fnUntraced(function*(
     urgent.unsafeOpen()
   }
 
+  /** The position that may be stored. */
+  const lowest = (): AppliedPosition | undefined => {
+    let found = position
+    for (const hold of holds) {
+      if (hold.position === undefined) return undefined
+      if (found === undefined || hold.position.endLsn < found.endLsn) found = hold.position
+    }
+    return found
+  }
+
   /** Everything pending, as one commit, and what to do once it is visible. */
   const cut = () => {
     work.unsafeClose()
@@ -118,8 +136,7 @@ export const make = Effect.fnUntraced(function*(
     const batch = ops
     const bytes = opBytes
     const waiting = visible
-    const [hold] = holds
-    const reached = hold ? hold.position : position
+    const reached = lowest()
     const applied = positionDirty && reached && reached !== written ? { ...reached, recent: recent() } : undefined
     written = reached
     const dones = opDones
@@ -139,7 +156,7 @@ export const make = Effect.fnUntraced(function*(
     }
     dirty.clear()
     // Entries of an unfinished transaction stay unfinished until a position past it is committed.
-    unfinished = openEntries || (unfinished && (!applied || hold !== undefined))
+    unfinished = openEntries || (unfinished && (!applied || holds.size > 0))
     return { commit: { ops: batch, ...(applied ? { applied } : {}), unfinished }, applied, bytes, waiting, dones }
   }
 
@@ -236,15 +253,33 @@ export const make = Effect.fnUntraced(function*(
       if (!position || (endLsn <= position.endLsn && lsn <= position.lsn)) return
       position = { ...position, lsn: Lsn.max(position.lsn, lsn), endLsn: Lsn.max(position.endLsn, endLsn) }
       positionDirty = true
+      if (holds.size > 0) passed.push(position)
       if (!idle) work.unsafeOpen()
     },
     hold: () => {
       const hold = { position }
       holds.add(hold)
-      return () => {
-        if (!holds.delete(hold)) return
+      const changed = () => {
+        const oldest = lowest()
+        if (holds.size === 0) passed = []
+        else if (oldest) passed = passed.filter(({ endLsn }) => endLsn > oldest.endLsn)
         positionDirty = true
         work.unsafeOpen()
+      }
+      return {
+        move: (lsn) => {
+          let next: AppliedPosition | undefined
+          for (const each of passed) {
+            if (each.lsn > lsn) break
+            next = each
+          }
+          if (!next || !holds.has(hold) || (hold.position && next.endLsn <= hold.position.endLsn)) return
+          hold.position = next
+          changed()
+        },
+        release: () => {
+          if (holds.delete(hold)) changed()
+        }
       }
     },
     position: () => position,

@@ -22,6 +22,7 @@ import { hasMember, subqueriesOf } from "../where/Plan.ts"
 import * as Collector from "./Collector.ts"
 import * as Committer from "./Committer.ts"
 import * as Consumers from "./Consumers.ts"
+import * as Journal from "./Journal.ts"
 import * as Materializer from "./Materializer.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
 import * as OpenVerdicts from "./OpenVerdicts.ts"
@@ -52,6 +53,10 @@ export class EngineGauges extends Context.Tag("shapelog/engine/EngineGauges")<En
   readonly consumers: () => number
   /** Snapshots that are being taken or wait to be. */
   readonly snapshots: () => number
+  /** What is kept for shapes with subqueries (`Subqueries.held`). */
+  readonly subqueries: () => number
+  /** Bytes that are kept in memory of the stream for shapes with subqueries that are behind it. */
+  readonly journalBytes: () => number
 }>() {}
 
 export interface EngineOptions {
@@ -74,6 +79,8 @@ export interface EngineOptions {
   readonly committer: Committer.CommitterOptions
   /** How many queries run at a time for rows that move because of a subquery. */
   readonly concurrentMoves: number
+  /** How much is kept of the stream for shapes with subqueries that are behind it; the rest goes to the store. */
+  readonly journal: Journal.JournalOptions
 }
 
 export const defaults: Omit<EngineOptions, "serverVersion"> = {
@@ -85,7 +92,8 @@ export const defaults: Omit<EngineOptions, "serverVersion"> = {
   maxShapes: undefined,
   reconcileMillis: 60_000,
   committer: Committer.defaults,
-  concurrentMoves: 4
+  concurrentMoves: 4,
+  journal: Journal.defaults
 }
 
 const FLUSH_MILLIS = 5000
@@ -184,11 +192,13 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.sync(() => unsafeRotate(entry, "its consumer failed"))
       )
   )
+  /** LSN up to which a shape's log misses nothing. */
+  const lastSeenOf = (entry: ShapeEntry): Lsn.Lsn => subqueries.behind(entry) ?? collector.lastSeen()
   const reader = ShapeReader.make({
     registry: consumers.registry,
     unsafeConsumer: consumers.unsafeRegistered,
     storage,
-    lastSeen: (entry) => subqueries.behind(entry) ?? collector.lastSeen()
+    lastSeen: (entry) => lastSeenOf(entry)
   })
 
   // --- Shapes that were kept ---
@@ -387,7 +397,10 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
         Effect.mapError((error) => error._tag === "SnapshotFailed" ? error : toFailure(error))
       ),
     unsafeRotate,
-    permits: Effect.unsafeMakeSemaphore(options.concurrentMoves)
+    permits: Effect.unsafeMakeSemaphore(options.concurrentMoves),
+    journalStore: { unsafeEnqueue: committer.unsafeEnqueue, read: storage.scratch },
+    journal: options.journal,
+    snapshotPermits: snapshotter.permits
   })
   if (stored.applied) collector.unsafeReset(stored.applied.lsn, stored.applied.recent)
   yield* subqueries.restore([...shapes.all()].filter(({ hasSubqueries }) => hasSubqueries), collector.lastSeen())
@@ -550,7 +563,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       }),
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
-    lastSeenLsn: Effect.sync(collector.lastSeen),
+    lastSeenLsn: (handle) => withEntry(handle, (entry) => Effect.sync(() => lastSeenOf(entry))),
     describe: (handle) => withEntry(handle, (entry) => Effect.sync(() => descriptionOf(entry))),
     remove: (handle) =>
       withEntry(handle, (entry) => Effect.sync(() => unsafeRotate(entry, "it was removed on request")))
@@ -559,7 +572,9 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
     memoryBytes: budget.used,
     shapes: shapes.size,
     consumers: consumers.active,
-    snapshots: () => taken.size
+    snapshots: () => taken.size,
+    subqueries: subqueries.held,
+    journalBytes: subqueries.journalBytes
   })
   return Context.make(ShapeEngine, engine).pipe(
     Context.add(EngineFailure, Deferred.await(failed)),

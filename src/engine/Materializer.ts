@@ -35,8 +35,13 @@ export interface Materializer {
   readonly settled: Effect.Effect<void>
   /** Whether `settled` would complete at once. */
   readonly isSettled: () => boolean
-  /** The stream is at `tx` again: puts what the log has of transactions up to it, and was ahead, into the set. */
-  readonly unsafeAdvance: (tx: Lsn) => void
+  /** Calls the listener whenever it begins to read its log, so that `settled` has to be waited for; at once if it does. */
+  readonly onReading: (listener: () => void) => void
+  /**
+   * The stream is at `tx` again: puts what the log has of transactions up to it, and was ahead, into the set. Whether
+   * anything is ahead still.
+   */
+  readonly unsafeAdvance: (tx: Lsn) => boolean
   /**
    * Calls the listener once when it has ended, at once if it has: its inner shape was removed or its consumer ended, or
    * the log could not be read. Never for the engine's own stop, nor when its scope is closed.
@@ -197,6 +202,7 @@ export const make = Effect.fnUntraced(function*(
   let closed = false
   let ended: string | undefined
   const listeners: Array<(reason: string) => void> = []
+  let onReading: (() => void) | undefined
 
   const unsafeEnd = (reason: string) => {
     if (closed || ended !== undefined) return
@@ -221,6 +227,7 @@ export const make = Effect.fnUntraced(function*(
       reading = true
       settled.unsafeClose()
       toRead.unsafeOpen()
+      onReading?.()
       return
     }
     try {
@@ -392,12 +399,14 @@ export const make = Effect.fnUntraced(function*(
     checkpoint.unsafeMoved(deltas.keys())
   }
 
-  const unsafeAdvance = (tx: Lsn): void => {
-    if (ahead.length === 0) return
+  const unsafeAdvance = (tx: Lsn): boolean => {
+    if (ahead.length === 0) return false
     let count = 0
     while (count < ahead.length && ahead[count]!.tx <= tx) unsafeCount(ahead[count++]!)
     ahead.splice(0, count)
-    if (ahead.length === 0) current.unsafeOpen()
+    if (ahead.length > 0) return true
+    current.unsafeOpen()
+    return false
   }
 
   /** A transaction of the stream: what was ahead of it is no longer. */
@@ -454,6 +463,10 @@ export const make = Effect.fnUntraced(function*(
     set,
     settled: settled.await,
     isSettled: () => !reading || closed || ended !== undefined,
+    onReading: (listener) => {
+      onReading = listener
+      if (reading) listener()
+    },
     unsafeAdvance,
     onEnd: (listener) => {
       if (ended !== undefined) listener(ended)

@@ -13,7 +13,7 @@ import type { RowMessage } from "../domain/WalMessage.ts"
 import type { SnapshotQuery, SnapshotRows, SnapshotSelect } from "../source/SnapshotQuery.ts"
 import type { Leaf } from "../where/Plan.ts"
 import type { Collector } from "./Collector.ts"
-import type { Journal } from "./Journal.ts"
+import type { Journal, Part } from "./Journal.ts"
 import * as LeafFields from "./LeafFields.ts"
 import { columnName } from "./LeafFields.ts"
 import { type Facts, type Question, textOf, type Verdicts } from "./NodeRows.ts"
@@ -127,24 +127,71 @@ export const snapshotCondition = (node: Node, at: Lsn): string => {
 
 // --- Rows ---
 
-/**
- * What has become of rows since: for each key that a transaction after the position has changed, its first change, or
- * `undefined` if the row was not there before.
- */
-const firstChanges = (node: Node, at: Lsn, withoutOwn: boolean, journal: Journal) => {
-  const first = new Map<string, RowMessage | undefined>()
-  for (const { changes, transaction } of journal.from(at)) {
-    const isOwn = transaction.lsn === at
-    if (isOwn && !withoutOwn) continue
-    for (const { message } of changes.get(node.table.oid) ?? []) {
-      const before = node.keyOfChange(message, "before")
-      const after = node.keyOfChange(message, "after")
-      if (before !== undefined && !first.has(before)) first.set(before, isOwn ? undefined : message)
-      if (after !== undefined && !first.has(after)) first.set(after, undefined)
-    }
-  }
-  return first
+/** Of the first change of a row whose old image is not wanted: it was not there, or has been dealt with. */
+const NO_IMAGE = -1
+
+/** Memory of an entry of a map, beside its key's text. */
+const ENTRY_BYTES = 100
+
+/** What has become of rows since a position. */
+interface Changed {
+  /** For each key that a transaction has changed, the number of its first change, or `NO_IMAGE`. */
+  readonly first: ReadonlyMap<string, number>
+  readonly xids: ReadonlyArray<number>
+  /** The last transaction. */
+  readonly until: Lsn
 }
+
+/** Calls `visit` for the journal's parts of transactions from one to another, in order. */
+const eachPart = Effect.fnUntraced(function*(
+  journal: Journal,
+  from: Lsn,
+  until: Lsn,
+  visit: (parts: ReadonlyArray<Part>) => void
+) {
+  let lsn = from
+  let number = 0
+  while (true) {
+    const found = yield* journal.from(lsn, number)
+    const parts = found.filter(({ transaction }) => transaction.lsn <= until)
+    visit(parts)
+    const last = parts[parts.length - 1]
+    if (last === undefined || parts.length < found.length) return
+    lsn = last.transaction.lsn
+    number = last.number + 1
+  }
+})
+
+/** What transactions after the position have changed; with `withoutOwn` also what its own has, without images. */
+const changedSince = Effect.fnUntraced(function*(
+  { at, node, withoutOwn }: RowsAsOfRequest,
+  journal: Journal
+): Effect.fn.Return<Changed, never, Scope.Scope> {
+  const until = journal.last
+  const first = new Map<string, number>()
+  const xids: Array<number> = []
+  let count = 0
+  let bytes = 0
+  yield* Effect.addFinalizer(() => Effect.sync(() => journal.hold(-bytes)))
+  const note = (key: string | undefined, change: number) => {
+    if (key === undefined || first.has(key)) return
+    first.set(key, change)
+    bytes += ENTRY_BYTES + key.length
+    journal.hold(ENTRY_BYTES + key.length)
+  }
+  yield* eachPart(journal, withoutOwn ? at : at + 1n, until, (parts) => {
+    for (const { changes, number, transaction } of parts) {
+      const isOwn = transaction.lsn === at
+      if (!isOwn && number === 0) xids.push(transaction.xid)
+      for (const { message } of changes.get(node.table.oid) ?? []) {
+        note(node.keyOfChange(message, "before"), isOwn ? NO_IMAGE : count)
+        note(node.keyOfChange(message, "after"), NO_IMAGE)
+        if (!isOwn) count += 1
+      }
+    }
+  })
+  return { first, xids, until }
+})
 
 /** A snapshot that sees all of a snapshot's transactions but these. */
 const without = (marks: SnapshotMarks, xids: ReadonlyArray<number>): SnapshotMarks => {
@@ -159,8 +206,8 @@ const without = (marks: SnapshotMarks, xids: ReadonlyArray<number>): SnapshotMar
   return { ...marks, xip, xmin: xip[0]! < marks.xmin ? xip[0]! : marks.xmin }
 }
 
-/** The old images that rows are given for as of the position, with what only Postgres can tell of them. */
-const oldImages = Effect.fnUntraced(function*(
+/** The rows that are given as of the position by the old images of changes, with what only Postgres can tell of them. */
+const imagesOf = Effect.fnUntraced(function*(
   { at, node }: RowsAsOfRequest,
   messages: ReadonlyArray<RowMessage>,
   { ask, verdicts }: RowsAsOfContext
@@ -201,7 +248,7 @@ export const open = Effect.fnUntraced(function*(
   request: RowsAsOfRequest,
   context: RowsAsOfContext
 ): Effect.fn.Return<RowsAsOf, SnapshotFailed, Scope.Scope> {
-  const { at, node, withoutOwn } = request
+  const { at, node } = request
   const { definition } = node.entry
   const columns = definition.columns.map(({ name }) => name)
   const keyColumns = definition.keyColumns.map((name) => columns.indexOf(name))
@@ -215,9 +262,8 @@ export const open = Effect.fnUntraced(function*(
     rows: request.rows
   }, context)
   yield* context.awaitReached(node, rows.marks.lsn)
-  const first = firstChanges(node, at, withoutOwn, context.journal)
-  const marks = without(rows.marks, context.journal.from(at + 1n).map(({ transaction }) => transaction.xid))
-  const messages = [...first.values()].filter((message) => message !== undefined)
+  const { first, until, xids } = yield* changedSince(request, context.journal)
+  const marks = without(rows.marks, xids)
 
   const rowOf = (fields: Texts): RowAsOf => {
     const keys = leaves.keysOf(fields)
@@ -228,15 +274,39 @@ export const open = Effect.fnUntraced(function*(
       after: node.rows.ofKeys(keys, plain, at)
     }
   }
-  let isDone = !request.rows
+  /** The old images, some at a time: they are read from the journal again. */
+  let next: { readonly lsn: Lsn; readonly number: number } | undefined = { lsn: at + 1n, number: 0 }
+  let count = 0
+  const pullImages: RowsAsOf["pull"] = Effect.suspend(() => {
+    if (next === undefined) return Effect.succeedNone
+    return Effect.flatMap(context.journal.from(next.lsn, next.number), (parts) => {
+      const messages: Array<RowMessage> = []
+      next = undefined
+      for (const { changes, number, transaction } of parts) {
+        if (transaction.lsn > until) {
+          next = undefined
+          break
+        }
+        next = { lsn: transaction.lsn, number: number + 1 }
+        for (const { message } of changes.get(node.table.oid) ?? []) {
+          const key = node.keyOfChange(message, "before")
+          if (key !== undefined && first.get(key) === count) messages.push(message)
+          count += 1
+        }
+      }
+      return Effect.asSome(imagesOf(request, messages, context))
+    })
+  })
+
+  let isCopied = !request.rows
   const pull: RowsAsOf["pull"] = Effect.suspend(() => {
-    if (isDone) return Effect.succeedNone
+    if (isCopied) return request.rows ? pullImages : Effect.succeedNone
     return Effect.flatMap(
       rows.pull,
       Option.match({
         onNone: () => {
-          isDone = true
-          return Effect.asSome(oldImages(request, messages, context))
+          isCopied = true
+          return pullImages
         },
         onSome: (copied) => {
           const found: Array<RowAsOf> = []

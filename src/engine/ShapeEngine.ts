@@ -123,8 +123,8 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
    * removed meanwhile.
    */
   readonly awaitChange: (handle: string, after: LogOffset) => Effect.Effect<void, ShapeGone>
-  /** Commit LSN of the last transaction that all shapes have seen, whatever table it touched. */
-  readonly lastSeenLsn: Effect.Effect<Lsn>
+  /** LSN up to which the shape's log misses nothing: of the last transaction, whatever table it touched. */
+  readonly lastSeenLsn: (handle: string) => Effect.Effect<Lsn, ShapeGone>
   /**
    * Rows of the shape's table that fulfil its clause and the subset's, read in one snapshot of the database. Begun when
    * whatever the shape's log holds so far is in that snapshot: a reader at any offset that has been served loses nothing

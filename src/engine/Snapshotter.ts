@@ -24,7 +24,7 @@ import * as MemoryBudget from "./MemoryBudget.ts"
 import { RecentBlocks } from "./RecentBlocks.ts"
 import type { Router } from "./Router.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
-import type { Subqueries } from "./Subqueries.ts"
+import type { NodeSnapshot, Subqueries } from "./Subqueries.ts"
 
 export interface SnapshotterContext {
   readonly publication: Publication["Type"]
@@ -181,25 +181,33 @@ const sourceOf = (rows: CopyRows) => ({
 })
 
 /** Takes the snapshot of a shape with subqueries. */
-const takeNode = Effect.fnUntraced(function*(entry: ShapeEntry, context: SnapshotterContext) {
-  const { committer, consumers, router } = context
-  committer.unsafeEnqueue([{ _tag: "PutShape", record: recordOf(entry, undefined) }])
-  router.add(entry)
-  const rows = yield* context.subqueries().create(entry, entry.definition.log === "full")
-  const consumer = yield* consumers.get(entry)
-  if (!consumer || entry.removed) return
-  yield* Effect.async<void>((resume) =>
-    consumer.unsafeOffer({ _tag: "SnapshotTaken", marks: rows.marks }, () => resume(Effect.void))
-  )
-  const pull = Effect.map(
-    rows.pull,
-    Option.map((items) => ({
-      bytes: items.reduce((sum, item) => sum + item.length, 0),
-      write: (encoder: SnapshotEncoder.SnapshotEncoder) => items.forEach(encoder.pushItem)
-    }))
-  )
-  yield* store(entry, { marks: rows.marks, pull, joined: rows.joined }, context)
-}, Effect.scoped)
+const takeNode = (entry: ShapeEntry, context: SnapshotterContext): Effect.Effect<void, SnapshotFailed> => {
+  const { committer, consumers, router, subqueries } = context
+  const takeRows = Effect.fnUntraced(function*({ joined, marks, pull }: NodeSnapshot) {
+    const consumer = yield* consumers.get(entry)
+    if (!consumer || entry.removed) return
+    yield* Effect.async<void>((resume) =>
+      consumer.unsafeOffer({ _tag: "SnapshotTaken", marks }, () => resume(Effect.void))
+    )
+    const source: Source = {
+      marks,
+      pull: Effect.map(
+        pull,
+        Option.map((items) => ({
+          bytes: items.reduce((sum, item) => sum + item.length, 0),
+          write: (encoder: SnapshotEncoder.SnapshotEncoder) => items.forEach(encoder.pushItem)
+        }))
+      ),
+      joined
+    }
+    yield* store(entry, source, context)
+  })
+  return Effect.suspend(() => {
+    committer.unsafeEnqueue([{ _tag: "PutShape", record: recordOf(entry, undefined) }])
+    router.add(entry)
+    return subqueries().create(entry, entry.definition.log === "full", takeRows)
+  })
+}
 
 const register = Effect.fnUntraced(
   function*(entry: ShapeEntry, { collector, committer, consumers, router }: SnapshotterContext) {

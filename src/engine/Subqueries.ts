@@ -18,7 +18,7 @@ import type { Committer } from "./Committer.ts"
 import type { Fragment } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
 import * as FairPermits from "./FairPermits.ts"
-import { Journal, type Step } from "./Journal.ts"
+import { type Arrived, Journal, type JournalOptions, type JournalStore, type Part } from "./Journal.ts"
 import type { Materializer } from "./Materializer.ts"
 import type { MemoryBudget } from "./MemoryBudget.ts"
 import { askPostgres, type Facts, LeafFailed, oldOf, type Question, textOf, type Verdicts } from "./NodeRows.ts"
@@ -49,6 +49,11 @@ export interface SubqueriesContext {
   readonly unsafeRotate: (entry: ShapeEntry, reason: string) => void
   /** How many queries for rows that move run at a time. */
   readonly permits: Effect.Semaphore
+  /** How many snapshots are taken at a time. */
+  readonly snapshotPermits: Effect.Semaphore
+  /** Where the journal goes beyond its limit. */
+  readonly journalStore: JournalStore
+  readonly journal: JournalOptions
 }
 
 /** A node's snapshot: rows as items, and what goes with them. */
@@ -61,8 +66,12 @@ export interface NodeSnapshot {
 }
 
 export interface Subqueries extends DeferredShapes {
-  /** Makes a node of a new shape: its snapshot as of now. The scope ends with the snapshot. */
-  readonly create: (entry: ShapeEntry, rows: boolean) => Effect.Effect<NodeSnapshot, SnapshotFailed, Scope.Scope>
+  /** Makes a node of a new shape, and gives out its snapshot as of now when it is its turn. */
+  readonly create: (
+    entry: ShapeEntry,
+    rows: boolean,
+    take: (snapshot: NodeSnapshot) => Effect.Effect<void, SnapshotFailed>
+  ) => Effect.Effect<void, SnapshotFailed>
   /** Makes nodes of shapes that were kept, as of the position that the stream will be followed from. */
   readonly restore: (entries: ReadonlyArray<ShapeEntry>, from: Lsn) => Effect.Effect<void>
   /** The shape is gone: so are those that depend on it, and what only it depended on. */
@@ -71,14 +80,24 @@ export interface Subqueries extends DeferredShapes {
   readonly isUsed: (entry: ShapeEntry) => boolean
   /** LSN up to which the shape's log misses nothing, if that is not as far as the stream. */
   readonly behind: (entry: ShapeEntry) => Lsn | undefined
+  /** Nodes, sets, transactions and whatever else is kept for them: nothing when there are no shapes with subqueries. */
+  readonly held: () => number
+  /** Bytes that are kept in memory of what the stream brought, for shapes that are behind. */
+  readonly journalBytes: () => number
 }
 
 /** A dependency that is being made or in use. */
 interface Use {
+  /** See `subqueryIdentity`. */
+  readonly identity: string
   readonly ready: Deferred.Deferred<Dependency, SnapshotFailed>
   readonly scope: Scope.CloseableScope
   readonly table: number
+  /** The inner shape, once it is known. */
+  entry: ShapeEntry | undefined
+  /** The same, once it can be depended on. */
   dependency: Dependency | undefined
+  /** How many need it, or wait for it. */
   count: number
 }
 
@@ -101,10 +120,13 @@ const retryAsk = Schedule.exponential("500 millis", 1.5).pipe(Schedule.union(Sch
 const isTransient = ({ reason }: SnapshotFailed): boolean =>
   reason === "connection" || reason === "pool_timeout" || reason === "lock_timeout" || reason === "query_timeout"
 
-/** What a node makes of a transaction. */
-interface Outcome {
+/** What a node makes of the changes of a transaction: the last of it, which has not been written yet. */
+interface Rest {
   readonly fragment: Fragment
-  readonly moved: ReadonlyArray<Moved>
+  /** Number of the first operation behind its changes. */
+  readonly op: number
+  /** Something of it has been written. */
+  readonly begun: boolean
 }
 
 /** How many subqueries stand within each other. */
@@ -124,14 +146,23 @@ export const make = Effect.fnUntraced(function*(
   const tables = new Map<number, TableNodes>()
   /** How many nodes and inner shapes follow each table. */
   const followed = new Map<number, number>()
-  const journal = new Journal()
+  const journal = new Journal(context.journalStore, context.journal)
   const verdicts: Verdicts = new WeakMap()
-  let arrived: Array<Step> = []
-  let open: { changes: Map<number, Array<RowChange>>; truncated: Set<number> } | undefined
+  let arrived: Array<Arrived> = []
+  /** Nodes that are not where the stream is. */
+  const lateNodes = new Set<Node>()
+  /** Of each inner shape what it is in use for. */
+  const usesOf = new Map<ShapeEntry, Set<Use>>()
+  /** Dependencies whose logs were ahead of the stream at the start. */
+  const ahead = new Set<Dependency>()
+  /** Dependencies that read their logs for what was too large to be told. */
+  const unsettled = new Set<Dependency>()
   let reached: Lsn = 0n
   /** The last transaction that all nodes which are where the stream is have got through. */
   let taken: Lsn = 0n
   const reachedMore = Effect.unsafeMakeLatch(false)
+  /** Positions of the snapshots that are being read. */
+  const snapshotsAt = new Map<Node, Lsn>()
   /** Dependencies whose sets a transaction has changed, by its LSN. */
   const movedAt = new Map<Lsn, Set<Dependency>>()
 
@@ -159,11 +190,14 @@ export const make = Effect.fnUntraced(function*(
   const awaitStream = (lsn: Lsn): Effect.Effect<void> =>
     Effect.suspend(() => reached >= lsn ? Effect.void : Effect.zipRight(reachedMore.await, awaitStream(lsn)))
 
-  /** The nodes that a node depends on are where the stream is. */
+  /** The nodes that a node depends on are where the stream is, and its sets have all that was appended. */
   const awaitDependencies = (node: Node): Effect.Effect<void> =>
     Effect.suspend(() => {
-      const late = node.dependencies.find((dependency) => dependency.node?.behind !== undefined)
-      return late ? Effect.zipRight(late.node!.progress, awaitDependencies(node)) : Effect.void
+      for (const { materializer, node: inner } of node.dependencies) {
+        if (inner?.behind !== undefined) return Effect.zipRight(inner.progress, awaitDependencies(node))
+        if (!materializer.isSettled()) return Effect.zipRight(materializer.settled, awaitDependencies(node))
+      }
+      return Effect.void
     })
 
   const rowsContext: RowsAsOf.RowsAsOfContext = {
@@ -179,8 +213,10 @@ export const make = Effect.fnUntraced(function*(
   const forget = () => {
     // Of a transaction that is where the stream has got to, nothing may have been done yet.
     let lowest = reached - 1n
-    for (const node of nodes.values()) if (node.behind !== undefined && node.behind < lowest) lowest = node.behind
+    for (const { behind } of lateNodes) if (behind !== undefined && behind < lowest) lowest = behind
     journal.forget(lowest)
+    // Rows of a snapshot are judged as of its position, also when its node has got further.
+    for (const at of snapshotsAt.values()) if (at < lowest) lowest = at
     for (const [lsn, dependencies] of movedAt) {
       if (lsn > lowest) continue
       movedAt.delete(lsn)
@@ -231,25 +267,38 @@ export const make = Effect.fnUntraced(function*(
     return { op: change.op, items: tags.overlap(before, after) ? [item, touch(change.op + 1, after)] : [item] }
   }
 
+  /**
+   * Which of a transaction's changes are of rows that it has changed before: they were judged as of its end. `seen` are
+   * the keys of those, also from the parts before.
+   */
+  const findAgain = (node: Node, changes: ReadonlyArray<RowChange>, seen: Set<string>): ReadonlyArray<boolean> =>
+    changes.map(({ message }) => {
+      const key = node.keyOfChange(message, "before")
+      const isAgain = key !== undefined && seen.has(key)
+      const after = node.keyOfChange(message, "after")
+      if (after !== undefined) seen.add(after)
+      return isAgain
+    })
+
   /** What the node makes of its table's changes; Postgres's message if its clause can't be evaluated. */
-  const judge = (node: Node, { transaction }: Step, changes: ReadonlyArray<RowChange>) => {
+  const judge = (
+    node: Node,
+    transaction: Transaction,
+    changes: ReadonlyArray<RowChange>,
+    again: ReadonlyArray<boolean> | undefined
+  ) => {
     const { lsn } = transaction
     const questions: Array<Question> = []
     const found: Array<RowChange> = []
     const actions: Array<Action> = []
     const encoded: Array<EncodedChange | undefined> = []
-    /** Rows that the transaction has changed before: they were judged as of its end. */
-    const seen = new Set<string>()
-    for (const change of changes) {
+    for (const [i, change] of changes.entries()) {
       const { message } = change
       if (message._tag !== "Insert" && oldOf(message) === undefined) {
         return { questions, failure: "a change came without its old row: the table's replica identity is not FULL" }
       }
       const collect = (question: Question) => questions.push(question)
-      const key = changes.length > 1 ? node.keyOfChange(message, "before") : undefined
-      const isSeen = key !== undefined && seen.has(key)
-      if (changes.length > 1) seen.add(node.keyOfChange(message, "after") ?? "")
-      const before = node.rows.ofChange(message, "before", isSeen ? lsn : lsn - 1n, verdicts, collect)
+      const before = node.rows.ofChange(message, "before", again?.[i] ? lsn : lsn - 1n, verdicts, collect)
       const after = node.rows.ofChange(message, "after", lsn, verdicts, collect)
       if (before === undefined || after === undefined) continue
       const action = actionOf(before.isIn, after.isIn)
@@ -275,26 +324,63 @@ export const make = Effect.fnUntraced(function*(
       return undefined
     })
 
-  /** What a node makes of a transaction; `undefined` when its shape has been rotated. */
-  const outcomeOf = (
+  /** What a node makes of part of a transaction's changes; `undefined` when its shape has been rotated. */
+  const judged = (
     node: Node,
-    step: Step,
-    changes: ReadonlyArray<RowChange>
-  ): Effect.Effect<Outcome | undefined> =>
+    transaction: Transaction,
+    changes: ReadonlyArray<RowChange>,
+    again: ReadonlyArray<boolean> | undefined
+  ): Effect.Effect<Fragment | undefined> =>
     Effect.suspend(() => {
-      if (step.truncated.has(node.table.oid)) return rotated(node, "its table was truncated")
-      const moved = node.moved(step.transaction.lsn)
-      if (typeof moved === "string") return rotated(node, moved)
       try {
-        const { failure, fragment, questions } = judge(node, step, changes)
+        const { failure, fragment, questions } = judge(node, transaction, changes, again)
         if (failure !== undefined) return rotated(node, failure)
         return questions.length > 0
-          ? Effect.zipRight(ask(questions), outcomeOf(node, step, changes))
-          : Effect.succeed({ fragment: fragment!, moved })
+          ? Effect.zipRight(ask(questions), judged(node, transaction, changes, again))
+          : Effect.succeed(fragment)
       } catch (error) {
         if (!(error instanceof LeafFailed)) throw error
         return rotated(node, `its where clause can't be evaluated: ${error.message}`)
       }
+    })
+
+  /**
+   * Judges a transaction's changes, and writes all parts but the last; `undefined` when the shape has been rotated.
+   * `changes` are those of the first part that may concern the node.
+   */
+  const writeParts = Effect.fnUntraced(function*(
+    node: Node,
+    first: Part,
+    changes: ReadonlyArray<RowChange>,
+    moved: ReadonlyArray<Moved>
+  ): Effect.fn.Return<Rest | undefined> {
+    const { oid } = node.table
+    const { transaction } = first
+    // While no leaf moves, it makes no difference as of when a row is judged.
+    const seen = moved.length > 0 && (changes.length > 1 || !first.isLast) ? new Set<string>() : undefined
+    let part = first
+    let mine = changes
+    let begun = false
+    while (true) {
+      if (part.truncated.has(oid)) return yield* rotated(node, "its table was truncated")
+      const fragment = yield* judged(node, transaction, mine, seen && findAgain(node, mine, seen))
+      if (!fragment) return undefined
+      if (part.isLast) return { fragment, op: part.op, begun }
+      if (fragment.changes.length > 0) {
+        begun = true
+        yield* offer(node, { ...fragment, commit: false }, bytesOf(fragment))
+        yield* context.budget.awaitRoom
+      }
+      part = (yield* journal.at(transaction.lsn, part.number + 1))!
+      mine = part.changes.get(oid) ?? []
+    }
+  })
+
+  /** What has moved by a transaction; `undefined` when that has rotated the shape. */
+  const movedBy = (node: Node, { lsn }: Transaction): Effect.Effect<ReadonlyArray<Moved> | undefined> =>
+    Effect.suspend(() => {
+      const moved = node.moved(lsn)
+      return typeof moved === "string" ? rotated(node, moved) : Effect.succeed(moved)
     })
 
   /** Whether rows have to be fetched for the values that have moved. */
@@ -310,7 +396,7 @@ export const make = Effect.fnUntraced(function*(
         : Effect.void)
 
   /** The transaction's events, if the node's clients understand them. */
-  const eventsOf = ({ tags }: Node, { transaction }: Step, moved: ReadonlyArray<Moved>): Array<EncodedItem> => {
+  const eventsOf = ({ tags }: Node, transaction: Transaction, moved: ReadonlyArray<Moved>): Array<EncodedItem> => {
     if (!tags) return []
     const events: Array<EncodedItem> = []
     for (const holds of [false, true]) {
@@ -344,12 +430,24 @@ export const make = Effect.fnUntraced(function*(
   const sizeOf = (items: ReadonlyArray<EncodedItem>): number =>
     items.reduce((sum, { end, start }) => sum + 200 + end - start, 0)
 
-  const isEmptyFragment = ({ changes, further }: Fragment): boolean =>
-    changes.length === 0 && (further === undefined || further.items.length === 0)
+  /** Bytes of a fragment's changes, roughly. */
+  const bytesOf = ({ changes }: Fragment): number => 1000 * changes.length
+
+  /** Ends a transaction of which no rows have to be fetched. */
+  const writeRest = (
+    node: Node,
+    { begun, fragment, op }: Rest,
+    moved: ReadonlyArray<Moved>
+  ): Effect.Effect<void> => {
+    const items = eventsOf(node, fragment.transaction, moved)
+    if (!begun && fragment.changes.length === 0 && items.length === 0) return Effect.void
+    const whole = items.length > 0 ? { ...fragment, further: { op, items, areChanges: false } } : fragment
+    return offer(node, whole, bytesOf(whole))
+  }
 
   /** Writes the rows that a transaction's moves bring or take, after its changes, and commits it. */
-  const writeMoved = Effect.fnUntraced(function*(node: Node, step: Step, { fragment, moved }: Outcome) {
-    const { transaction } = step
+  const writeMoved = Effect.fnUntraced(function*(node: Node, part: Part, moved: ReadonlyArray<Moved>) {
+    const { transaction } = part
     const rows = yield* RowsAsOf.open({
       node,
       at: transaction.lsn,
@@ -357,13 +455,12 @@ export const make = Effect.fnUntraced(function*(
       rows: true,
       where: () => RowsAsOf.movedCondition(node, node.tags ? moved.filter(({ holds }) => holds) : moved)
     }, rowsContext)
-    let op = step.op
-    const events = eventsOf(node, step, moved)
-    yield* offer(
-      node,
-      { ...fragment, further: { op, items: events, areChanges: false }, commit: false },
-      sizeOf(events)
-    )
+    const rest = yield* writeParts(node, part, part.changes.get(node.table.oid) ?? [], moved)
+    if (!rest) return
+    let { op } = rest
+    const events = eventsOf(node, transaction, moved)
+    const further = { op, items: events, areChanges: false }
+    yield* offer(node, { ...rest.fragment, further, commit: false }, sizeOf(events))
     op += events.length
     let count = 0
     const write = (items: ReadonlyArray<EncodedItem>, commit: boolean) =>
@@ -401,8 +498,8 @@ export const make = Effect.fnUntraced(function*(
   /** A node that has lost its way. */
   const giveUp = (node: Node, error: SnapshotFailed) => rotated(node, `rows that moved can't be read: ${error.detail}`)
 
-  const fetchAndWrite = (node: Node, step: Step, outcome: Outcome): Effect.Effect<void> =>
-    FairPermits.withPermit(context.permits)(writeMoved(node, step, outcome)).pipe(
+  const fetchAndWrite = (node: Node, part: Part, moved: ReadonlyArray<Moved>): Effect.Effect<void> =>
+    FairPermits.withPermit(context.permits)(writeMoved(node, part, moved)).pipe(
       // What was written of the transaction before it failed is dropped by its beginning anew.
       Effect.tapError((error) =>
         Effect.zipRight(Effect.logWarning(`rows that moved could not be read: ${error.detail}`), restart(node))
@@ -420,25 +517,23 @@ export const make = Effect.fnUntraced(function*(
 
   // --- Nodes that are where the stream is ---
 
-  /** Takes one transaction through a node that is where the stream is, or leaves it behind to fetch rows. */
-  const takeThrough = Effect.fnUntraced(function*(node: Node, step: Step, changes: ReadonlyArray<RowChange>) {
-    if (isDone(node, step.transaction)) return
-    const outcome = yield* outcomeOf(node, step, changes)
-    if (!outcome) return
-    if (needsRows(node, outcome.moved)) return unsafeLeave(node, step.transaction.lsn - 1n)
-    const fragment = {
-      ...outcome.fragment,
-      further: { op: step.op, items: eventsOf(node, step, outcome.moved), areChanges: false }
-    }
-    if (isEmptyFragment(fragment)) return
-    yield* offer(node, fragment.further.items.length > 0 ? fragment : outcome.fragment, 1000 * fragment.changes.length)
+  /** Takes one transaction, all of it, through a node that is where the stream is; or leaves it behind to fetch rows. */
+  const takeThrough = Effect.fnUntraced(function*(node: Node, part: Part, changes: ReadonlyArray<RowChange>) {
+    const { transaction } = part
+    if (isDone(node, transaction)) return
+    const moved = yield* movedBy(node, transaction)
+    if (!moved) return
+    if (needsRows(node, moved)) return unsafeLeave(node, transaction.lsn - 1n)
+    const rest = yield* writeParts(node, part, changes, moved)
+    if (rest) yield* writeRest(node, rest, moved)
   })
 
   /** Leaves a node, and what depends on it, behind the stream: they catch up on their own. */
   const unsafeLeave = (node: Node, at: Lsn) => {
     if (node.behind !== undefined || node.entry.removed) return
     node.behind = at
-    node.release = committer.hold()
+    lateNodes.add(node)
+    node.hold = committer.hold()
     for (const { dependents, node: inner } of dependenciesOf(node)) {
       if (inner === node) { for (const dependent of dependents) unsafeLeave(dependent, at) }
     }
@@ -447,7 +542,7 @@ export const make = Effect.fnUntraced(function*(
 
   /** The dependency that a node is, for others. */
   const dependenciesOf = (node: Node): ReadonlyArray<Dependency> =>
-    [...uses.values()].flatMap(({ dependency }) => dependency?.node === node ? [dependency] : [])
+    [...(usesOf.get(node.entry) ?? [])].flatMap(({ dependency }) => dependency ? [dependency] : [])
 
   /** A node that this one depends on, and that has not got through a transaction yet. */
   const isLate = (node: Node, lsn: Lsn): Node | undefined =>
@@ -460,16 +555,23 @@ export const make = Effect.fnUntraced(function*(
   const catchUp = (node: Node): Effect.Effect<void> =>
     Effect.gen(function*() {
       while (!node.entry.removed) {
-        const step = journal.after(node.behind!)
-        if (step === undefined) {
+        if (journal.last <= node.behind!) {
+          // Those that it depends on first: from then on each transaction finds them in their order.
+          const before = node.dependencies.find((dependency) => dependency.node?.behind !== undefined)?.node
+          if (before) {
+            yield* before.progress
+            continue
+          }
           // In this turn nothing can come between: the next transaction finds it where the stream is.
+          lateNodes.delete(node)
           node.advance(undefined)
-          node.release?.()
-          node.release = undefined
+          node.hold?.release()
+          node.hold = undefined
           forget()
           return
         }
-        const { lsn } = step.transaction
+        const part = (yield* journal.at(node.behind! + 1n, 0))!
+        const { lsn } = part.transaction
         // The nodes that it depends on may not have got through it yet.
         if (lsn > taken) {
           yield* reachedMore.await
@@ -480,21 +582,19 @@ export const make = Effect.fnUntraced(function*(
           yield* late.progress
           continue
         }
-        if (!isDone(node, step.transaction)) {
-          const outcome = yield* outcomeOf(node, step, step.changes.get(node.table.oid) ?? [])
-          if (!outcome) break
-          if (needsRows(node, outcome.moved)) yield* fetchAndWrite(node, step, outcome)
+        if (!isDone(node, part.transaction)) {
+          const moved = yield* movedBy(node, part.transaction)
+          if (!moved) break
+          if (needsRows(node, moved)) yield* fetchAndWrite(node, part, moved)
           else {
-            const items = eventsOf(node, step, outcome.moved)
-            const fragment = {
-              ...outcome.fragment,
-              ...(items.length > 0 && { further: { op: step.op, items, areChanges: false } })
-            }
-            if (!isEmptyFragment(fragment)) yield* offer(node, fragment, 1000 * fragment.changes.length)
+            const rest = yield* writeParts(node, part, part.changes.get(node.table.oid) ?? [], moved)
+            if (!rest) break
+            yield* writeRest(node, rest, moved)
           }
           yield* settle(node)
         }
         node.advance(lsn)
+        node.hold?.move(lsn)
       }
       unsafeRemoved(node.entry)
     }).pipe(
@@ -507,10 +607,10 @@ export const make = Effect.fnUntraced(function*(
       Effect.annotateLogs({ module: "Subqueries", shape: node.entry.handle })
     )
 
-  /** The changes of a step by the nodes that they may concern, and the nodes whose sets it has changed. */
-  const concerned = (step: Step): Map<Node, Array<RowChange>> => {
+  /** The changes of a part by the nodes that they may concern. */
+  const concerned = (part: Part): Map<Node, Array<RowChange>> => {
     const found = new Map<Node, Array<RowChange>>()
-    for (const [oid, changes] of step.changes) {
+    for (const [oid, changes] of part.changes) {
       const table = tables.get(oid)
       if (!table) continue
       for (const change of changes) {
@@ -524,15 +624,16 @@ export const make = Effect.fnUntraced(function*(
         else for (const node of table.all) add(node)
       }
     }
-    for (const oid of step.truncated) {
+    for (const oid of part.truncated) {
       for (const node of tables.get(oid)?.all ?? []) if (!found.has(node)) found.set(node, [])
     }
     return found
   }
 
-  const takeStep = Effect.fnUntraced(function*(step: Step) {
-    const { lsn } = step.transaction
-    const found = concerned(step)
+  /** Takes a transaction, all of it, through the nodes that are where the stream is. */
+  const takeWhole = Effect.fnUntraced(function*(part: Part) {
+    const { lsn } = part.transaction
+    const found = concerned(part)
     const done = new Set<Node>()
     while (true) {
       for (const { dependents } of movedAt.get(lsn) ?? []) {
@@ -546,22 +647,65 @@ export const make = Effect.fnUntraced(function*(
       if (next === undefined) return
       done.add(next)
       if (next.behind !== undefined || next.entry.removed) continue
-      yield* takeThrough(next, step, found.get(next)!)
+      yield* takeThrough(next, part, found.get(next)!)
       if (next.behind === undefined) yield* settle(next)
     }
   })
 
-  const process = Effect.gen(function*() {
-    const steps = arrived
-    arrived = []
-    for (const { dependency } of uses.values()) {
-      if (dependency && !dependency.materializer.isSettled()) yield* dependency.materializer.settled
+  /** Takes a large transaction, part by part, through the nodes of a level that are where the stream is. */
+  const takeLevel = Effect.fnUntraced(function*(transaction: Transaction, level: number) {
+    const begun = new Set<Node>()
+    for (let number = 0;; number++) {
+      const part = (yield* journal.at(transaction.lsn, number))!
+      for (const [node, changes] of concerned(part)) {
+        if (node.level !== level || node.behind !== undefined || node.entry.removed) continue
+        if (!begun.has(node) && isDone(node, transaction)) continue
+        if (part.truncated.has(node.table.oid)) {
+          yield* rotated(node, "its table was truncated")
+          continue
+        }
+        const fragment = yield* judged(node, transaction, changes, undefined)
+        if (!fragment || fragment.changes.length === 0) continue
+        begun.add(node)
+        yield* offer(node, { ...fragment, commit: false }, bytesOf(fragment))
+      }
+      yield* context.budget.awaitRoom
+      if (part.isLast) break
     }
-    for (const step of steps) {
-      journal.push(step)
-      for (const { dependency } of uses.values()) dependency?.materializer.unsafeAdvance(step.transaction.lsn)
-      yield* takeStep(step)
-      taken = step.transaction.lsn
+    const end: Fragment = { transaction, changes: [], actions: [], broken: undefined, commit: true }
+    for (const node of begun) {
+      if (node.entry.removed) continue
+      yield* offer(node, end, 0)
+      yield* settle(node)
+    }
+  })
+
+  /** Takes a large transaction through all of them. Those that a set has moved for by it go through it on their own. */
+  const takeLarge = Effect.fnUntraced(function*(transaction: Transaction) {
+    const { lsn } = transaction
+    const levels = new Set<number>()
+    for (const table of tables.values()) for (const node of table.all) levels.add(node.level)
+    for (const level of [...levels].sort((a, b) => a - b)) {
+      for (const { dependents } of movedAt.get(lsn) ?? []) {
+        for (const node of dependents) if (!isDone(node, transaction)) unsafeLeave(node, lsn - 1n)
+      }
+      yield* takeLevel(transaction, level)
+    }
+  })
+
+  const process = Effect.gen(function*() {
+    const transactions = arrived
+    arrived = []
+    for (const dependency of unsettled) {
+      yield* dependency.materializer.settled
+      if (dependency.materializer.isSettled()) unsettled.delete(dependency)
+    }
+    for (const { part, transaction } of transactions) {
+      for (const dependency of ahead) {
+        if (!dependency.materializer.unsafeAdvance(transaction.lsn)) ahead.delete(dependency)
+      }
+      yield* part ? takeWhole(part) : takeLarge(transaction)
+      taken = transaction.lsn
       unsafeReach(taken)
     }
     forget()
@@ -571,29 +715,39 @@ export const make = Effect.fnUntraced(function*(
 
   const acquire = (subquery: Subquery, from: Lsn | undefined): Effect.Effect<Dependency, SnapshotFailed> =>
     Effect.suspend(() => {
-      const identity = subqueryIdentity(subquery)
-      const known = uses.get(identity)
-      if (known) {
-        known.count += 1
-        return Effect.onError(Deferred.await(known.ready), () => Effect.sync(() => unsafeRelease(identity)))
-      }
-      const use: Use = {
-        ready: Deferred.unsafeMake(FiberId.none),
-        scope: Effect.runSync(Scope.fork(scope, ExecutionStrategy.sequential)),
-        table: subquery.tableOid,
-        dependency: undefined,
-        count: 1
-      }
-      uses.set(identity, use)
-      follow(subquery.tableOid, 1)
-      run(makeDependency(subquery, use, identity, from))
-      return Effect.onError(Deferred.await(use.ready), () => Effect.sync(() => unsafeRelease(identity)))
+      const use = uses.get(subqueryIdentity(subquery)) ?? unsafeUse(subquery, from)
+      use.count += 1
+      return Effect.onError(Deferred.await(use.ready), () => Effect.sync(() => unsafeRelease(use)))
     })
 
-  const makeDependency = (subquery: Subquery, use: Use, identity: string, from: Lsn | undefined) =>
+  const unsafeUse = (subquery: Subquery, from: Lsn | undefined): Use => {
+    const use: Use = {
+      identity: subqueryIdentity(subquery),
+      ready: Deferred.unsafeMake(FiberId.none),
+      scope: Effect.runSync(Scope.fork(scope, ExecutionStrategy.sequential)),
+      table: subquery.tableOid,
+      entry: undefined,
+      dependency: undefined,
+      count: 0
+    }
+    uses.set(use.identity, use)
+    follow(subquery.tableOid, 1)
+    run(makeDependency(subquery, use, from))
+    return use
+  }
+
+  /** False for one that nobody needs any more, or whose inner shape has ended: another may have its place. */
+  const isInUse = (use: Use): boolean => uses.get(use.identity) === use
+
+  const makeDependency = (subquery: Subquery, use: Use, from: Lsn | undefined) =>
     Effect.gen(function*() {
       const entry = from === undefined ? yield* context.inner(subquery) : context.unsafeKept(subquery)
       if (!entry) return yield* new SnapshotFailed({ reason: "unknown", detail: "it was not kept" })
+      use.entry = entry
+      if (!isInUse(use)) return yield* new SnapshotFailed({ reason: "unknown", detail: "nobody needs it any more" })
+      const ofEntry = usesOf.get(entry)
+      if (ofEntry) ofEntry.add(use)
+      else usesOf.set(entry, new Set([use]))
       const materializer = yield* Scope.extend(
         // While the stream is followed, all that the log has is where the stream is.
         context.materialize(entry, subquery, from ?? MAX_LSN),
@@ -604,7 +758,9 @@ export const make = Effect.fnUntraced(function*(
         materializer,
         node: nodes.get(entry),
         dependents: new Set(),
-        indexes: new Set()
+        indexes: new Set(),
+        isLost: () => !isInUse(use),
+        release: () => unsafeRelease(use)
       }
       materializer.set.onMoved = (tx, transitions) => {
         const moved = movedAt.get(tx)
@@ -614,40 +770,58 @@ export const make = Effect.fnUntraced(function*(
           if (present) { for (const index of dependency.indexes) index.put(key, dependency) }
         }
       }
-      materializer.onEnd((reason) => unsafeLost(identity, use, dependency, reason))
       use.dependency = dependency
-      // Until then the set is as of its snapshot, which is no position of the stream.
-      if (from === undefined && entry.filter) yield* awaitStream(entry.filter.lsn)
+      if (from !== undefined) ahead.add(dependency)
+      materializer.onReading(() => unsettled.add(dependency))
+      materializer.onEnd((reason) => unsafeLost(use, reason))
       return dependency
     }).pipe(
       Effect.onExit((exit) =>
-        Effect.zipRight(
-          Deferred.done(use.ready, exit),
-          Exit.isFailure(exit) ? Effect.sync(() => unsafeForgetUse(identity, use)) : Effect.void
-        )
+        Effect.sync(() => {
+          // In one turn: whoever asks after this begins anew. Interrupted is what the engine's stop does, and keeps its shapes.
+          if (Exit.isFailure(exit) && !Exit.isInterrupted(exit)) unsafeGiveUp(use)
+          Deferred.unsafeDone(use.ready, exit)
+        })
       ),
       Effect.ignore
     )
 
-  const unsafeForgetUse = (identity: string, use: Use) => {
-    if (uses.get(identity) !== use) return
-    uses.delete(identity)
+  const unsafeForgetUse = (use: Use) => {
+    uses.delete(use.identity)
+    if (use.entry) {
+      const ofEntry = usesOf.get(use.entry)
+      ofEntry?.delete(use)
+      if (ofEntry?.size === 0) usesOf.delete(use.entry)
+    }
+    if (use.dependency) {
+      ahead.delete(use.dependency)
+      unsettled.delete(use.dependency)
+    }
     follow(use.table, -1)
     run(Scope.close(use.scope, Exit.void))
   }
 
-  /** One use less. An inner shape that nobody uses is removed. */
-  const unsafeRelease = (identity: string) => {
-    const use = uses.get(identity)
-    if (!use || --use.count > 0) return
-    unsafeForgetUse(identity, use)
-    const entry = use.dependency?.entry
-    if (entry) unsafeRotate(entry, "no shape depends on it any more")
+  /** It can't be depended on: nor is its inner shape of use, if it is not another's by now. */
+  const unsafeGiveUp = (use: Use) => {
+    if (isInUse(use)) unsafeForgetUse(use)
+    const { entry } = use
+    if (!entry || usesOf.has(entry)) return
+    unsafeRotate(entry, "no shape can depend on it")
   }
 
-  const unsafeLost = (identity: string, use: Use, dependency: Dependency, reason: string) => {
-    unsafeForgetUse(identity, use)
-    for (const node of [...dependency.dependents]) {
+  /** One use less. An inner shape that nobody uses is removed. */
+  const unsafeRelease = (use: Use) => {
+    use.count -= 1
+    if (use.count > 0 || !isInUse(use)) return
+    unsafeForgetUse(use)
+    if (use.entry) unsafeRotate(use.entry, "no shape depends on it any more")
+  }
+
+  const unsafeLost = (use: Use, reason: string) => {
+    if (!isInUse(use)) return
+    unsafeForgetUse(use)
+    if (use.entry) unsafeRotate(use.entry, reason)
+    for (const node of [...use.dependency?.dependents ?? []]) {
       unsafeRotate(node.entry, `a shape that it depends on has ended: ${reason}`)
     }
   }
@@ -673,18 +847,19 @@ export const make = Effect.fnUntraced(function*(
     const node = nodes.get(entry)
     if (node) {
       nodes.delete(entry)
+      lateNodes.delete(node)
       follow(entry.definition.tableOid, -1)
       node.table.remove(node)
       if (node.table.all.size === 0) tables.delete(node.table.oid)
-      node.release?.()
-      node.release = undefined
-      for (const dependency of node.dependencies) dependency.dependents.delete(node)
-      for (const subquery of node.plan.dependencies) unsafeRelease(subqueryIdentity(subquery))
+      node.hold?.release()
+      node.hold = undefined
+      for (const dependency of node.dependencies) {
+        dependency.dependents.delete(node)
+        dependency.release()
+      }
       node.end()
     }
-    for (const [identity, use] of uses) {
-      if (use.dependency?.entry === entry) unsafeLost(identity, use, use.dependency, "it was removed")
-    }
+    for (const use of [...(usesOf.get(entry) ?? [])]) unsafeLost(use, "it was removed")
   }
 
   const acquireAll = (
@@ -692,22 +867,54 @@ export const make = Effect.fnUntraced(function*(
     from: Lsn | undefined
   ): Effect.Effect<ReadonlyArray<Dependency>, SnapshotFailed> =>
     Effect.suspend(() => {
-      const { dependencies } = planOf(entry.definition.where!.expression)!
-      const acquired: Array<string> = []
-      return Effect.forEach(dependencies, (subquery) =>
-        Effect.tap(acquire(subquery, from), () => {
-          acquired.push(subqueryIdentity(subquery))
+      const acquired: Array<Dependency> = []
+      return Effect.forEach(planOf(entry.definition.where!.expression)!.dependencies, (subquery) =>
+        Effect.tap(acquire(subquery, from), (dependency) => {
+          acquired.push(dependency)
         })).pipe(
-          Effect.onError(() => Effect.sync(() => acquired.forEach(unsafeRelease)))
+          Effect.onError(() =>
+            Effect.sync(() =>
+              acquired.forEach(({ release }) => release())
+            )
+          )
         )
     })
 
-  const create: Subqueries["create"] = Effect.fnUntraced(function*(entry, rows) {
-    const dependencies = yield* acquireAll(entry, undefined)
-    const node = unsafeAdd(entry, dependencies)
+  /** Makes the node that has them as its own; fails if one of them, or the shape itself, has ended meanwhile. */
+  const join = (entry: ShapeEntry, dependencies: ReadonlyArray<Dependency>): Effect.Effect<Node, SnapshotFailed> =>
+    Effect.suspend(() => {
+      if (!entry.removed && !dependencies.some(({ isLost }) => isLost())) {
+        return Effect.succeed(unsafeAdd(entry, dependencies))
+      }
+      const detail = "a shape that it depends on has ended"
+      unsafeRotate(entry, detail)
+      return new SnapshotFailed({ reason: "unknown", detail })
+    })
+
+  /** Takes the snapshot of a shape with these dependencies, which are its own from `onJoined` on. */
+  const createNode = Effect.fnUntraced(function*(
+    entry: ShapeEntry,
+    dependencies: ReadonlyArray<Dependency>,
+    rows: boolean,
+    take: (snapshot: NodeSnapshot) => Effect.Effect<void, SnapshotFailed>,
+    onJoined: () => void
+  ) {
+    // Until then a set is as of its snapshot, which is no position of the stream.
+    for (const { entry: { filter } } of dependencies) if (filter) yield* awaitStream(filter.lsn)
+    const node = yield* join(entry, dependencies)
+    onJoined()
     // Everything that the stream has begun is before the snapshot, and all that follows is in the journal.
     const at = context.collector().begun()
     node.behind = at
+    lateNodes.add(node)
+    yield* Effect.acquireRelease(
+      Effect.sync(() => snapshotsAt.set(node, at)),
+      () =>
+        Effect.sync(() => {
+          snapshotsAt.delete(node)
+          forget()
+        })
+    )
     yield* awaitStream(at + 1n)
     const asOf = yield* RowsAsOf.open({
       node,
@@ -738,17 +945,33 @@ export const make = Effect.fnUntraced(function*(
       }),
       joined: Deferred.await(caughtUp)
     }
-    return snapshot
-  })
+    yield* take(snapshot)
+  }, Effect.scoped)
+
+  const create: Subqueries["create"] = (entry, rows, take) =>
+    Effect.flatMap(acquireAll(entry, undefined), (dependencies) => {
+      let hasJoined = false
+      const taken = createNode(entry, dependencies, rows, take, () => {
+        hasJoined = true
+      })
+      return FairPermits.withPermit(context.snapshotPermits)(taken).pipe(
+        Effect.onError(() =>
+          Effect.sync(() => {
+            if (!hasJoined) { for (const { release } of dependencies) release() }
+          })
+        )
+      )
+    })
 
   const restore: Subqueries["restore"] = Effect.fnUntraced(function*(entries, from) {
-    reached = from
-    taken = from
     const restoreOne = (entry: ShapeEntry) =>
       acquireAll(entry, from).pipe(
-        Effect.map((dependencies) => {
-          unsafeAdd(entry, dependencies)
-        }),
+        Effect.flatMap((dependencies) =>
+          Effect.tapError(
+            join(entry, dependencies),
+            () => Effect.sync(() => dependencies.forEach(({ release }) => release()))
+          )
+        ),
         Effect.catchAll((error) =>
           Effect.sync(() => unsafeRotate(entry, `a shape that it depends on is gone: ${error.detail}`))
         )
@@ -760,26 +983,22 @@ export const make = Effect.fnUntraced(function*(
 
   return {
     follows: (oids) => followed.size > 0 && oids.some((oid) => followed.has(oid)),
-    unsafeTake: (oids, change) => {
-      open ??= { changes: new Map(), truncated: new Set() }
-      for (const oid of oids) {
-        if (!followed.has(oid)) continue
-        const changes = open.changes.get(oid)
-        if (changes) changes.push(change)
-        else open.changes.set(oid, [change])
-      }
-    },
-    unsafeTruncate: (oids) => {
-      open ??= { changes: new Map(), truncated: new Set() }
-      for (const oid of oids) open.truncated.add(oid)
-    },
+    unsafeTake: (oids, change) => journal.take(oids.filter((oid) => followed.has(oid)), change),
+    unsafeTruncate: (oids) => journal.truncate(oids),
     unsafeCommit: (transaction, op) => {
-      if (open) arrived.push({ transaction, changes: open.changes, truncated: open.truncated, op })
-      open = undefined
+      const ended = journal.commit(transaction, op)
+      if (ended) arrived.push(ended)
     },
     unsafeAbort: () => {
-      open = undefined
+      journal.abort()
       arrived = []
+    },
+    unsafeReset: (lsn) => {
+      arrived = []
+      journal.reset()
+      movedAt.clear()
+      reached = lsn
+      taken = lsn
     },
     isEmpty: () => followed.size === 0 && arrived.length === 0 && journal.length === 0,
     process,
@@ -787,7 +1006,11 @@ export const make = Effect.fnUntraced(function*(
     create,
     restore,
     unsafeRemoved,
-    isUsed: (entry) => [...uses.values()].some(({ dependency }) => dependency?.entry === entry),
-    behind: (entry) => nodes.get(entry)?.behind
+    isUsed: (entry) => usesOf.has(entry),
+    behind: (entry) => nodes.get(entry)?.behind,
+    held: () =>
+      uses.size + nodes.size + tables.size + followed.size + movedAt.size + arrived.length + journal.length +
+      lateNodes.size + usesOf.size + ahead.size + unsettled.size,
+    journalBytes: () => journal.bytes
   }
 })

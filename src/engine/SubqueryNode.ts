@@ -8,6 +8,7 @@ import { make as makeRowItems, type RowItems } from "../domain/RowItem.ts"
 import type { RowMessage } from "../domain/WalMessage.ts"
 import type { Plan } from "../where/Plan.ts"
 import type { Row } from "../where/Row.ts"
+import type { Hold } from "./Committer.ts"
 import type { Materializer } from "./Materializer.ts"
 import { holds, NodeRows, oldOf, TableRows, textOf } from "./NodeRows.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
@@ -26,6 +27,10 @@ export interface Dependency {
   readonly dependents: Set<Node>
   /** Where the values of its set are looked up. */
   readonly indexes: Set<LinkIndex>
+  /** Its inner shape has ended: nothing may depend on it any more. */
+  readonly isLost: () => boolean
+  /** One that acquired it does not need it any more. */
+  readonly release: () => void
 }
 
 /** What tells a row from the others of its table, by the texts of its key. */
@@ -44,8 +49,10 @@ export class Node {
   readonly level: number
   /** Set while it has not got to where the stream is: all transactions up to here are done. */
   behind: Lsn | undefined = undefined
-  /** Lets the stored position pass again. */
-  release: (() => void) | undefined = undefined
+  /** Keeps the stored position from passing what it has done. */
+  hold: Hold | undefined = undefined
+  private readonly keysBefore = new WeakMap<RowMessage, string>()
+  private readonly keysAfter = new WeakMap<RowMessage, string>()
   private readonly progressed = Effect.unsafeMakeLatch(false)
 
   constructor(
@@ -84,9 +91,15 @@ export class Node {
   /** The key of one side of a change, as `keyText` has it. */
   keyOfChange(message: RowMessage, side: "before" | "after"): string | undefined {
     const isThere = side === "before" ? oldOf(message) !== undefined : message._tag !== "Delete"
-    return isThere
-      ? keyText(this.entry.definition.keyColumns.map((name) => textOf(message, side, name)))
-      : undefined
+    if (!isThere) return undefined
+    // Looked up once for each time that the node gets rows as of a position before it.
+    const known = side === "before" ? this.keysBefore : this.keysAfter
+    let key = known.get(message)
+    if (key === undefined) {
+      key = keyText(this.entry.definition.keyColumns.map((name) => textOf(message, side, name)))
+      known.set(message, key)
+    }
+    return key
   }
 
   /**
@@ -114,7 +127,8 @@ export class Node {
         add(valueKey(member.member.links.map(({ type }) => type), texts), texts)
       }
     }
-    return moved
+    // In an order of their own: if it is done again, after a crash, readers may have had it already.
+    return moved.sort((a, b) => a.leaf - b.leaf || (a.key < b.key ? -1 : 1))
   }
 }
 
@@ -193,10 +207,11 @@ export class TableNodes {
     if (!this.all.delete(node) || this.scanned.delete(node)) return
     for (const leaf of accessOf(node.plan) ?? []) {
       const dependency = node.dependencies[leaf.dependency]!
-      const index = this.indexOf(node.rows.linkOf(leaf.leaf))
-      const nodes = index.nodes.get(dependency)
+      const index = this.links.get(node.rows.linkOf(leaf.leaf).join())
+      const nodes = index?.nodes.get(dependency)
       nodes?.delete(node)
-      if (nodes?.size !== 0) continue
+      // Of two leaves with one link, the first has taken it out.
+      if (!index || nodes?.size !== 0) continue
       index.nodes.delete(dependency)
       dependency.indexes.delete(index)
       const { set } = dependency.materializer

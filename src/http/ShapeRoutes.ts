@@ -120,7 +120,7 @@ const make = Effect.gen(function*() {
     shape: ShapeInfo
   ) {
     // In this order: the log reaches at least to the LSN that the response says it does.
-    const lastSeen = yield* engine.lastSeenLsn
+    const lastSeen = yield* engine.lastSeenLsn(shape.handle)
     const end = yield* engine.end(shape.handle)
     return logReplies.withoutNews(request, params, shape, "now", end, lastSeen)
   })
@@ -226,7 +226,10 @@ const make = Effect.gen(function*() {
       // The server may be catching up with what it has served before a restart.
       yield* held.hold("beyond", `${shape.handle}<${offsetText}`, engine.awaitChange(shape.handle, before(offset)))
       slice = yield* engine.read(shape.handle, offset)
-      if (isBeyondEnd(slice, offset) && !params.sse) {
+      const isBeyond = isBeyondEnd(slice, offset)
+      // It was not waited for as long as it takes.
+      if (isBeyond && isDraining) return replies.unavailable(request, LiveRequests.notReadyText.stopping, 5)
+      if (isBeyond && !params.sse) {
         return replies.invalid(request, { offset: ["out of bounds for this shape"] })
       }
     }

@@ -215,7 +215,17 @@ export const section: Section = {
         `${dir}/Section12.ts › 12.4 snapshot_mark: a random integer from 0 to 2^31-1, repeated on each row`
       ]
     },
-    { line: "19 subqueries", untested: "there are none yet" },
+    {
+      line:
+        "19 subqueries: tags per disjunct, of one structure; removed_tags even if empty; events with patterns; rows, then snapshot-end",
+      elsewhere: [
+        `${dir}/Section13.ts › 13.3 one tag per disjunct, always all of them; a slot per position: empty, a hash, or 1`,
+        `${dir}/Section13.ts › 13.4 insert: tags and active_conditions; update: removed_tags too, even when []; delete: tags and active_conditions`,
+        `${dir}/Section13.ts › 13.5 move-out: one event message, a pattern per position and value`,
+        `${dir}/Section13.ts › 13.5 move-in: the event, then the rows with is_move_in, without position, then one snapshot-end`,
+        "test/e2e/SubqueryProperty.pg.test.ts › rows by their tags, random transactions and kills, seed "
+      ]
+    },
     {
       line: "20 TRUNCATE rotates",
       elsewhere: `${dir}/Section10.ts › 10.7 TRUNCATE is never a message: the shape rotates`

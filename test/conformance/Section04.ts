@@ -58,7 +58,10 @@ const order: ReadonlyArray<Row> = [
       assert.deepEqual(await world.query(`SELECT FROM pg_publication_tables WHERE tablename = '${table}'`), [])
     }
   },
-  { line: "4.1 5: the conflict of compaction and subqueries", untested: "there are no subqueries yet" },
+  {
+    line: "4.1 5: the conflict of compaction and subqueries",
+    elsewhere: "test/conformance/Section13.ts › 13.1 errors.experimental_compaction"
+  },
   {
     line: "4.1 6: the shape is looked up or created, and the handle compared, before If-None-Match",
     ask: { ask: "table=items&offset=0_0&handle=other", headers: { "if-none-match": "\"other:0_0:0_inf\"" } },
@@ -638,7 +641,7 @@ const validation: ReadonlyArray<Row> = [
   },
   {
     line: "4.4 experimental_compaction: can't be enabled for shapes with subqueries",
-    untested: "there are no subqueries yet"
+    elsewhere: "test/conformance/Section13.ts › 13.1 errors.experimental_compaction"
   },
   {
     line: "4.4 subset: errors.subset is an object",

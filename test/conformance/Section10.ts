@@ -89,7 +89,13 @@ const messages: ReadonlyArray<Row> = [
     elsewhere:
       "test/conformance/Section12.ts › 12.4 snapshot_mark: a random integer from 0 to 2^31-1, repeated on each row"
   },
-  { line: "10.1 tags, removed_tags, active_conditions, is_move_in", untested: "there are no subqueries yet" }
+  {
+    line: "10.1 tags, removed_tags, active_conditions, is_move_in",
+    elsewhere: [
+      "test/conformance/Section13.ts › 13.4 insert: tags and active_conditions; update: removed_tags too, even when []; delete: tags and active_conditions",
+      "test/conformance/Section13.ts › 13.5 move-in: the event, then the rows with is_move_in, without position, then one snapshot-end"
+    ]
+  }
 ]
 
 const keys: ReadonlyArray<Row> = [
@@ -227,6 +233,11 @@ const values: ReadonlyArray<Row> = [
     }
   },
   {
+    line: "10.3 …of shapes with subqueries it is sent, with the key's columns",
+    elsewhere:
+      "test/conformance/Section13.ts › 13.4 an update is sent even if no selected column changed, with the key's columns"
+  },
+  {
     line: "10.3 with where: a row that enters is an insert with the full row",
     script: async (world) => {
       const table = await world.table(COLUMNS, "(1, 'a', 'out')")
@@ -325,6 +336,20 @@ const others: ReadonlyArray<Row> = [
     }
   },
   {
+    line: "10.4 with tags, those of the delete are the new ones and the removed ones",
+    script: async (world) => {
+      const inner = await world.table("id int PRIMARY KEY", "(1), (2)")
+      const table = await world.table("id int PRIMARY KEY, a int", "(1, 1)")
+      const [first, second] = await world.changes(
+        `table=${table}&where=a IN (SELECT id FROM ${inner})`,
+        `UPDATE ${table} SET id = 2, a = 2`
+      )
+      const [tag] = second!.headers.tags as ReadonlyArray<string>
+      same(first!.headers.tags, [tag, /^[0-9a-f]{32}$/])
+      assert.deepEqual(second!.headers.tags, [tag])
+    }
+  },
+  {
     line: "10.4 if only one side is in the shape: a plain insert or delete, without key_change headers",
     script: async (world) => {
       const table = await world.table(COLUMNS, "(1, 'a', 'b'), (11, 'c', 'd')")
@@ -362,7 +387,13 @@ const others: ReadonlyArray<Row> = [
       same(items.at(-1), { headers: { control: "snapshot-end", xmin: ANY, xmax: ANY, xip_list: [open!.xid] } })
     }
   },
-  { line: "10.6 move-in and move-out events", untested: "there are no subqueries yet" },
+  {
+    line: "10.6 move-in and move-out events: no key, no value, no lsn; txids ascending",
+    elsewhere: [
+      "test/conformance/Section13.ts › 13.7 the example",
+      "test/conformance/Section13.ts › 13.5 txids: the upstream transactions that caused the move"
+    ]
+  },
   {
     line: "10.7 TRUNCATE is never a message: the shape rotates",
     script: async (world) => {

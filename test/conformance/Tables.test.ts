@@ -16,6 +16,7 @@ import { section as section09 } from "./Section09.ts"
 import { section as section10 } from "./Section10.ts"
 import { section as section11 } from "./Section11.ts"
 import { section as section12 } from "./Section12.ts"
+import { section as section13 } from "./Section13.ts"
 import { section as section16 } from "./Section16.ts"
 
 const sections: Readonly<Record<string, Section>> = {
@@ -29,6 +30,7 @@ const sections: Readonly<Record<string, Section>> = {
   Section10: section10,
   Section11: section11,
   Section12: section12,
+  Section13: section13,
   Section16: section16,
   Checklist: checklist
 }

@@ -190,7 +190,9 @@ scenario(`rows by their tags, random transactions and kills, seed ${seed}`, {
       collections: TAGGED.flatMap((shape, i) =>
         i % 2 === 1 || i >= CLAUSES.length ? [[shape, keyOf(shape)] as const] : []
       ),
-      positions: positions.of
+      positions: positions.of,
+      ends: 2,
+      prepared: true
     }, r)
   } finally {
     await positions.close()

@@ -23,6 +23,7 @@ const noSubqueries = {
   isEmpty: () => true,
   process: Effect.void,
   unsafeAbort: () => {},
+  unsafeReset: () => {},
   unsafeCommit: () => {},
   unsafeReach: () => {},
   unsafeTake: () => {},

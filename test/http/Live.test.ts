@@ -252,6 +252,19 @@ describe("offsets past the end of the log", () => {
       }
     }))
 
+  it.scoped("are to be asked for again when the server drains: the next one may have them", () =>
+    Effect.gen(function*() {
+      const { fake, get, routes: { drain } } = yield* routes()
+      const shape = fake.define("items")
+      const request = yield* Effect.fork(get(url(shape.handle)))
+      yield* fake.until(() => fake.waits.size === 1)
+      yield* drain
+      for (const response of [yield* request, yield* get(url(shape.handle))]) {
+        assert.strictEqual(response.status, 503)
+        assert.strictEqual(headerOf(response, "retry-after"), "5")
+      }
+    }))
+
   it.scoped("are served when the log reaches them", () =>
     Effect.gen(function*() {
       const { fake, get } = yield* routes()

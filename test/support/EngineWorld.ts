@@ -31,10 +31,13 @@ export type Change =
   | { readonly _tag: "Update"; readonly table: string; readonly old: Row; readonly row: Row }
   | { readonly _tag: "Delete"; readonly table: string; readonly old: Row }
   | { readonly _tag: "Truncate"; readonly tables: ReadonlyArray<string> }
+  /** Changes nothing, and nobody can make anything of it: it lacks columns of its table, or the old row. */
+  | { readonly _tag: "Broken"; readonly table: string; readonly lacks: "columns" | "old" }
 
 export const insert = (table: string, row: Row): Change => ({ _tag: "Insert", table, row })
 export const update = (table: string, old: Row, row: Row): Change => ({ _tag: "Update", table, old, row })
 export const remove = (table: string, old: Row): Change => ({ _tag: "Delete", table, old })
+export const broken = (table: string, lacks: "columns" | "old"): Change => ({ _tag: "Broken", table, lacks })
 export const truncate = (...tables: ReadonlyArray<string>): Change => ({ _tag: "Truncate", tables })
 
 export interface Transaction {
@@ -111,6 +114,8 @@ export interface QueryStep {
   /** Counts the queries. */
   readonly query: number
   readonly table: string
+  /** For a shape with subqueries. */
+  readonly isNode: boolean
   readonly at: "snapshot" | "marks" | "rows" | "end"
 }
 
@@ -185,6 +190,7 @@ export class Source {
         for (const table of change.tables) this.rows.get(table)!.clear()
         continue
       }
+      if (change._tag === "Broken") continue
       const rows = this.rows.get(change.table)!
       const key = this.tables.get(change.table)!.primaryKey[0]!
       if (change._tag !== "Insert") rows.delete(change.old[key]!)
@@ -250,6 +256,16 @@ export class Source {
       }
       const relation = relationTo(change.table)
       const table = this.tables.get(change.table)!
+      if (change._tag === "Broken") {
+        const columns = relation.columns.slice(0, 1)
+        const row = tuple(["broken"])
+        messages.push(
+          change.lacks === "columns"
+            ? { _tag: "Insert", relation: { ...relation, columns }, row }
+            : { _tag: "Update", relation, old: undefined, oldIsFull: false, row: tupleOf(table, {}) }
+        )
+        continue
+      }
       const message: RowMessage = change._tag === "Insert"
         ? { _tag: "Insert", relation, row: tupleOf(table, change.row) }
         : change._tag === "Delete"
@@ -384,19 +400,20 @@ export class Source {
       this.snapshots += 1
       const query = this.snapshots
       const { table } = select
+      const isNode = select.fields !== undefined
       yield* this.beforeMarks.pass
-      yield* this.atStep({ query, table, at: "snapshot" })
+      yield* this.atStep({ query, table, isNode, at: "snapshot" })
       if (this.failSnapshot) return yield* this.failSnapshot
       const snapshot = this.marks()
       const seen = new Map([...this.rows].map(([name, rows]) => [name, [...rows.values()]] as const))
       const tables = (name: string) => seen.get(name) ?? []
-      yield* this.atStep({ query, table, at: "marks" })
+      yield* this.atStep({ query, table, isNode, at: "marks" })
       const marks: SnapshotMarks = { ...snapshot, lsn: this.lsn }
       // As with Postgres, the condition is asked for with the first rows.
       let rows: ReadonlyArray<Row> | undefined
       const find = () => {
         const where = typeof select.where === "function" ? select.where() : select.where
-        const isBroad = this.broad && select.fields !== undefined
+        const isBroad = this.broad && isNode
         return tables(table).filter((row) => isBroad || evaluate(where, row, tables) === true)
       }
       const fieldOf = (row: Row, sql: string): string | null => {
@@ -409,7 +426,7 @@ export class Source {
         pull: Effect.zipRight(
           Effect.zipRight(
             this.beforeRows.pass,
-            Effect.suspend(() => this.atStep({ query, table, at: rows && at >= rows.length ? "end" : "rows" }))
+            Effect.suspend(() => this.atStep({ query, table, isNode, at: rows && at >= rows.length ? "end" : "rows" }))
           ),
           Effect.suspend(() => {
             if (this.failSnapshot) return Effect.fail(this.failSnapshot)

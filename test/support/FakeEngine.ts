@@ -224,7 +224,7 @@ export const make = () => {
         if (shape === undefined) return new ShapeGone({ handle })
         return LogOffset.lessThan(after, state.end(shape)) ? Effect.void : undefined
       }),
-    lastSeenLsn: Effect.sync(() => state.lastSeenLsn),
+    lastSeenLsn: (handle) => Effect.map(Effect.suspend(() => shapeOf(handle)), () => state.lastSeenLsn),
     describe: (handle) =>
       Effect.map(
         Effect.suspend(() => shapeOf(handle)),

@@ -15,10 +15,13 @@ import { tagAwareCollection } from "./TagClient.ts"
 export const seed = Number(process.env.SHAPELOG_TEST_SEED ?? Date.now() % 1_000_000_000)
 const rounds = Number(process.env.SHAPELOG_TEST_ROUNDS ?? 1)
 const WRITERS = 4
-/** How often the server ends in a round. */
-const ENDS = Number(process.env.SHAPELOG_TEST_ENDS ?? 4)
+/** How often the server ends in a round, unless the world says so. */
+const ENDS = 4
 /** Transactions that are written at most while the server starts: readers of small chunks have to keep up. */
 const MOST = 150
+
+/** How long a shape may take, in milliseconds, until it has everything: rows that move are fetched one transaction after another. */
+const PATIENCE = 90_000
 
 /** What is lived through. */
 export interface World {
@@ -29,6 +32,10 @@ export interface World {
   readonly shapes: ReadonlyArray<ShapeOfTest>
   /** Followed from some time on, besides. */
   readonly added: (r: Random) => ReadonlyArray<ShapeOfTest>
+  /** How often the server ends in a round. */
+  readonly ends?: number
+  /** Nothing is written before all shapes are there: the server may end before they are made otherwise. */
+  readonly prepared?: boolean
   /** How often a transaction empties a table. */
   readonly truncates?: number
   /** Why shapes may be rotated, beside TRUNCATE and clauses that fail. */
@@ -123,6 +130,11 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
     return { shape, collection: tagAwareCollection(server.url, table!, where, params, key) }
   })
 
+  if (world.prepared === true) {
+    for (const { follower } of followers) await follower.until(({ upToDate }) => upToDate, "the shape", PATIENCE)
+    for (const { collection } of collections) await collection.ready()
+  }
+
   for (let round = 0; round < rounds; round++) {
     let ended = 0
     let writing = true
@@ -153,7 +165,7 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
     )
 
     // --- Meanwhile the server ends and starts again, and new shapes come up ---
-    for (let i = 0; i < ENDS; i++) {
+    for (let i = 0; i < Number(process.env.SHAPELOG_TEST_ENDS ?? world.ends ?? ENDS); i++) {
       const { follower } = r.pick(followers)
       const { changes } = follower
       // What is wrong with it is said when it is stopped; that nothing comes is right while its clause fails.
@@ -196,7 +208,7 @@ export const live = async (scenario: Scenario, world: World, r: Random) => {
       const context = `${name} ${JSON.stringify(follower.options.params)} in round ${round}`
       const expected = await expectedOf(scenario, shape)
       if (expected !== undefined) {
-        await follower.catchUp(lsn)
+        await follower.catchUp(lsn, PATIENCE)
         assert.deepEqual(sorted(follower.rows.values()), sorted(expected), context)
         if (world.positions) {
           await sameConditions(scenario, follower, shape, await world.positions(shape.params), context)

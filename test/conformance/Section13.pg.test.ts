@@ -1,0 +1,4 @@
+import { conforms } from "./Conformance.ts"
+import { section } from "./Section13.ts"
+
+conforms(section)
