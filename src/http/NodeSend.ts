@@ -188,7 +188,7 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     if (isDraining() || isEarly) headers.push("connection", "close")
     res.writeHead(status, headers)
     if (req.method === "HEAD" || body._tag === "None" || body._tag === "Latin1") {
-      const text = req.method === "HEAD" || body._tag === "None" ? "" : body.text
+      const text = req.method !== "HEAD" && body._tag === "Latin1" ? body.text : ""
       if (isEarly) endEarly(req, res, text)
       else end(res, text)
       return
