@@ -53,6 +53,22 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
   }
 
   /**
+   * Ends the response to a request that is still coming in. A connection that is closed with bytes unread is reset, and what
+   * its client has not read yet of the response is lost. So it is closed for writing first, and what comes is thrown away
+   * until the client has sent everything or closes as well: for as long as the send timeout at most.
+   */
+  const endEarly = (req: Http.IncomingMessage, res: Http.ServerResponse, latin1: string) => {
+    const { socket } = res
+    if (socket === null) return end(res, latin1)
+    if (latin1 === "") res.flushHeaders()
+    else res.write(latin1, "latin1")
+    res.once("close", deadlines.after("send", () => res.destroy()))
+    req.once("end", () => socket.destroySoon())
+    req.resume()
+    socket.end()
+  }
+
+  /**
    * Sends the pieces of a body, which needs a fiber only for those that can't be had in their turn. Node keeps writes
    * together until the next turn: what is short goes with what comes after it, and what the kernel takes of the rest
    * does not have to wait.
@@ -168,14 +184,13 @@ export const make = ({ closeIdle, deadlines, isDraining, runFork, sendTimeoutMs 
     const length = LogFrame.lengthOf(body)
     if (length !== undefined && status !== 204 && status !== 304) headers.push("content-length", String(length))
     // What a client sends beyond what we read of it would have to be read before its next request.
-    if (isDraining() || (!req.complete && hasBody(req))) headers.push("connection", "close")
+    const isEarly = !req.complete && hasBody(req)
+    if (isDraining() || isEarly) headers.push("connection", "close")
     res.writeHead(status, headers)
-    if (req.method === "HEAD" || body._tag === "None") {
-      end(res)
-      return
-    }
-    if (body._tag === "Latin1") {
-      end(res, body.text)
+    if (req.method === "HEAD" || body._tag === "None" || body._tag === "Latin1") {
+      const text = req.method !== "HEAD" && body._tag === "Latin1" ? body.text : ""
+      if (isEarly) endEarly(req, res, text)
+      else end(res, text)
       return
     }
     if (body._tag === "Events") {

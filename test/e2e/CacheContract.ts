@@ -192,34 +192,114 @@ export const contract = (kind: Kind, more: () => void): void => {
     behind(kind, name, options, body)
 
   describe.skipIf(kind.start === undefined)(titleOf(kind), () => {
-    test("the second client's first sync comes from the cache", {
+    // --- Those that mostly wait, at the same time ---
+
+    test("clients that come to a quiet shape one after the other, without a cursor, wait for few requests", {
       setup: ITEMS,
-      env: { SHAPELOG_SHAPE_CHUNK_BYTES_THRESHOLD: "20000" }
-    }, async (
-      { at, counter, select, through }
-    ) => {
-      const rows = await select("SELECT * FROM items")
-      const first = through("items").client
-      await first.until((found) => found.length === rows.length)
-      const log = () => counter.requests.filter(({ url }) => !url.searchParams.has("live"))
-      const asked = log().length
-      assert.ok(asked > 3, `${asked}`)
-      const second = through("items").client
-      await second.until((found) => found.length === rows.length)
-      assert.deepEqual(second.rows, first.rows)
-      assert.equal(log().length, asked)
-      const answer = await get(at({ offset: "-1", log: "full" }), { "user-agent": "node" })
-      assert.equal(answer.cache, "HIT")
+      concurrent: true,
+      env: { SHAPELOG_LONG_POLL_TIMEOUT: "20s" }
+    }, async ({ at, counter, db, sync }) => {
+      const position = await sync("items")
+      const live = { ...position, live: "true", cursor: "" }
+      const encodings = ["br", "gzip", "identity", "gzip, br"]
+      const answers: Array<Promise<Answer>> = []
+      // A client each 200 ms, until those have come that find an expired answer.
+      const begun = performance.now()
+      while (performance.now() - begun < 28_000) {
+        answers.push(get(at(live), { "accept-encoding": encodings[answers.length % 4]! }))
+        await new Promise((resolve) => setTimeout(resolve, 200))
+      }
+      await db.exec("INSERT INTO items SELECT i, repeat('news ', 10) || i FROM generate_series(5001, 5100) i")
+      const all = await Promise.all(answers)
+      const bodies = new Set(all.map(({ status, text }) => `${status} ${text}`))
+      assert.equal(bodies.size, 2)
+      const news = all.filter(({ text }) => text.includes("news"))
+      assert.ok(news.length > 10, `${news.length}`)
+      // The cursor's intervals are 20 s long.
+      assert.ok(counter.of({ live: "true" }).length <= 3, `${counter.of({ live: "true" }).length}`)
     })
 
-    test("clients that come at the same time make one first request", { setup: ITEMS }, async ({ at, counter }) => {
-      const answers = await Promise.all(times(30, () => get(at({ offset: "-1" }))))
-      assert.equal(same(answers).status, 200)
-      assert.equal(counter.of({ offset: "-1" }).length, 1)
+    test("nothing stale is served as live: neither late, nor while it is refreshed, nor without a server", {
+      setup: ITEMS,
+      concurrent: true,
+      env: { SHAPELOG_LONG_POLL_TIMEOUT: "2s", SHAPELOG_CACHE_MAX_AGE: "1" }
+    }, async ({ at, db, server, sync }) => {
+      const position = await sync("items")
+      const live = at({ ...position, live: "true", cursor: "7" })
+      const quiet = await get(live)
+      assert.equal(quiet.headers["electric-has-data"], "false")
+      const etagOf = ({ headers }: Answer) => String(headers.etag).replace(/^W\//, "")
+      const isQuiet = (answer: Answer) => answer.status === 200 && etagOf(answer) === etagOf(quiet)
+
+      /**
+       * Asks again and again until well past the end of both windows, five and five seconds. All the while either what is
+       * there is young enough, or it is not what was there before.
+       */
+      const watch = async (url: string, isOld: (answer: Answer) => boolean, millis: number) => {
+        const begun = performance.now()
+        let last = 0
+        const others: Array<Answer> = []
+        while (performance.now() - begun < millis) {
+          const asked = performance.now() - begun
+          for (const answer of await Promise.all(times(3, () => get(url)))) {
+            if (isOld(answer)) last = asked
+            else others.push(answer)
+          }
+          await new Promise((resolve) => setTimeout(resolve, 100))
+        }
+        return { last, others }
+      }
+
+      // --- Quiet: those that come later are held anew ---
+      const first = await watch(live, isQuiet, 9_000)
+      assert.ok(first.last > 1_000 && first.last < 6_500, `${first.last}`)
+      assert.ok(first.others.length > 0)
+      for (const { headers, status } of first.others) {
+        assert.equal(status, 200)
+        assert.ok(Number(headers["electric-cursor"]) > 7)
+      }
+
+      // --- With news ---
+      await db.exec("INSERT INTO items VALUES (5001, 'news')")
+      const late = at({ ...position, live: "true", cursor: "8" })
+      const news = await get(late)
+      assert.match(news.text, /"title":"news"/)
+      const log = at(position)
+      assert.equal((await get(log)).status, 200)
+
+      // --- Without a server ---
+      assert.equal(await server.stop(), 0)
+      const down = await watch(late, (answer) => answer.status === 200, 12_000)
+      assert.ok(down.last < 6_500, `${down.last}`)
+      assert.ok(down.others.length > 0)
+      for (const { status } of down.others) assert.ok(status === 502 || status === 503, `${status}`)
+      // Those who wait for what can't be had learn so together.
+      const seen = await Promise.all(times(40, () => get(at({ ...position, live: "true", cursor: "9" }))))
+      assert.ok(
+        seen.every(({ millis, status }) => status >= 502 && millis < 6_000),
+        `${Math.max(...seen.map(({ millis }) => millis))}`
+      )
+      // What is not live may be stale for as long as it says.
+      const old = await get(log)
+      assert.equal(old.status, 200)
+      assert.equal(old.cache, "STALE")
+
+      // --- And back again ---
+      await db.exec("INSERT INTO items VALUES (5002, 'while it was away')")
+      await server.start()
+      // It has yet to catch up when it is active.
+      for (let cursor = 10;; cursor++) {
+        const { status, text } = await get(at({ ...position, live: "true", cursor: String(cursor) }))
+        assert.equal(status, 200)
+        if (text.includes("\"title\":\"while it was away\"")) break
+        assert.ok(cursor < 1_000)
+      }
+      assert.match((await get(late)).text, /"title":"while it was away"/)
     })
 
     test("equal live requests are one for the whole length of a long poll", {
       setup: ITEMS,
+      concurrent: true,
       env: { SHAPELOG_LONG_POLL_TIMEOUT: "8s" }
     }, async ({ at, counter, db, sync }) => {
       const position = await sync("items")
@@ -247,28 +327,32 @@ export const contract = (kind: Kind, more: () => void): void => {
       assert.equal(counter.of({ live: "true" }).length, 2)
     })
 
-    test("clients that come to a quiet shape one after the other, without a cursor, wait for few requests", {
+    // --- One after the other ---
+
+    test("the second client's first sync comes from the cache", {
       setup: ITEMS,
-      env: { SHAPELOG_LONG_POLL_TIMEOUT: "20s" }
-    }, async ({ at, counter, db, sync }) => {
-      const position = await sync("items")
-      const live = { ...position, live: "true", cursor: "" }
-      const encodings = ["br", "gzip", "identity", "gzip, br"]
-      const answers: Array<Promise<Answer>> = []
-      // A client each 200 ms, until those have come that find an expired answer.
-      const begun = performance.now()
-      while (performance.now() - begun < 28_000) {
-        answers.push(get(at(live), { "accept-encoding": encodings[answers.length % 4]! }))
-        await new Promise((resolve) => setTimeout(resolve, 200))
-      }
-      await db.exec("INSERT INTO items SELECT i, repeat('news ', 10) || i FROM generate_series(5001, 5100) i")
-      const all = await Promise.all(answers)
-      const bodies = new Set(all.map(({ status, text }) => `${status} ${text}`))
-      assert.equal(bodies.size, 2)
-      const news = all.filter(({ text }) => text.includes("news"))
-      assert.ok(news.length > 10, `${news.length}`)
-      // The cursor's intervals are 20 s long.
-      assert.ok(counter.of({ live: "true" }).length <= 3, `${counter.of({ live: "true" }).length}`)
+      env: { SHAPELOG_SHAPE_CHUNK_BYTES_THRESHOLD: "20000" }
+    }, async (
+      { at, counter, select, through }
+    ) => {
+      const rows = await select("SELECT * FROM items")
+      const first = through("items").client
+      await first.until((found) => found.length === rows.length)
+      const log = () => counter.requests.filter(({ url }) => !url.searchParams.has("live"))
+      const asked = log().length
+      assert.ok(asked > 3, `${asked}`)
+      const second = through("items").client
+      await second.until((found) => found.length === rows.length)
+      assert.deepEqual(second.rows, first.rows)
+      assert.equal(log().length, asked)
+      const answer = await get(at({ offset: "-1", log: "full" }), { "user-agent": "node" })
+      assert.equal(answer.cache, "HIT")
+    })
+
+    test("clients that come at the same time make one first request", { setup: ITEMS }, async ({ at, counter }) => {
+      const answers = await Promise.all(times(30, () => get(at({ offset: "-1" }))))
+      assert.equal(same(answers).status, 200)
+      assert.equal(counter.of({ offset: "-1" }).length, 1)
     })
 
     test("everybody gets an encoding that they take", { setup: ITEMS }, async ({ at, counter }) => {
@@ -353,83 +437,6 @@ export const contract = (kind: Kind, more: () => void): void => {
         assert.equal((await get(at({ table: "nothing", offset: "-1" }))).status, 400)
         assert.equal(counter.of({ table: "nothing" }).length, time)
       }
-    })
-
-    test("nothing stale is served as live: neither late, nor while it is refreshed, nor without a server", {
-      setup: ITEMS,
-      env: { SHAPELOG_LONG_POLL_TIMEOUT: "2s", SHAPELOG_CACHE_MAX_AGE: "1" }
-    }, async ({ at, db, server, sync }) => {
-      const position = await sync("items")
-      const live = at({ ...position, live: "true", cursor: "7" })
-      const quiet = await get(live)
-      assert.equal(quiet.headers["electric-has-data"], "false")
-      const etagOf = ({ headers }: Answer) => String(headers.etag).replace(/^W\//, "")
-      const isQuiet = (answer: Answer) => answer.status === 200 && etagOf(answer) === etagOf(quiet)
-
-      /**
-       * Asks again and again until well past the end of both windows, five and five seconds. All the while either what is
-       * there is young enough, or it is not what was there before.
-       */
-      const watch = async (url: string, isOld: (answer: Answer) => boolean, millis: number) => {
-        const begun = performance.now()
-        let last = 0
-        const others: Array<Answer> = []
-        while (performance.now() - begun < millis) {
-          const asked = performance.now() - begun
-          for (const answer of await Promise.all(times(3, () => get(url)))) {
-            if (isOld(answer)) last = asked
-            else others.push(answer)
-          }
-          await new Promise((resolve) => setTimeout(resolve, 100))
-        }
-        return { last, others }
-      }
-
-      // --- Quiet: those that come later are held anew ---
-      const first = await watch(live, isQuiet, 9_000)
-      assert.ok(first.last > 1_000 && first.last < 6_500, `${first.last}`)
-      assert.ok(first.others.length > 0)
-      for (const { headers, status } of first.others) {
-        assert.equal(status, 200)
-        assert.ok(Number(headers["electric-cursor"]) > 7)
-      }
-
-      // --- With news ---
-      await db.exec("INSERT INTO items VALUES (5001, 'news')")
-      const late = at({ ...position, live: "true", cursor: "8" })
-      const news = await get(late)
-      assert.match(news.text, /"title":"news"/)
-      const log = at(position)
-      assert.equal((await get(log)).status, 200)
-
-      // --- Without a server ---
-      assert.equal(await server.stop(), 0)
-      const down = await watch(late, (answer) => answer.status === 200, 12_000)
-      assert.ok(down.last < 6_500, `${down.last}`)
-      assert.ok(down.others.length > 0)
-      for (const { status } of down.others) assert.ok(status === 502 || status === 503, `${status}`)
-      // Those who wait for what can't be had learn so together.
-      const seen = await Promise.all(times(40, () => get(at({ ...position, live: "true", cursor: "9" }))))
-      assert.ok(
-        seen.every(({ millis, status }) => status >= 502 && millis < 6_000),
-        `${Math.max(...seen.map(({ millis }) => millis))}`
-      )
-      // What is not live may be stale for as long as it says.
-      const old = await get(log)
-      assert.equal(old.status, 200)
-      assert.equal(old.cache, "STALE")
-
-      // --- And back again ---
-      await db.exec("INSERT INTO items VALUES (5002, 'while it was away')")
-      await server.start()
-      // It has yet to catch up when it is active.
-      for (let cursor = 10;; cursor++) {
-        const { status, text } = await get(at({ ...position, live: "true", cursor: String(cursor) }))
-        assert.equal(status, 200)
-        if (text.includes("\"title\":\"while it was away\"")) break
-        assert.ok(cursor < 1_000)
-      }
-      assert.match((await get(late)).text, /"title":"while it was away"/)
     })
 
     test("events come as they happen", { setup: ITEMS }, async ({ at, counter, db, sync }) => {

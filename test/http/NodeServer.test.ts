@@ -269,6 +269,23 @@ describe("connections", () => {
       yield* Fixture.eventually(() => held() === 0)
     }))
 
+  it.scoped("that are answered before their body has come get the answer, however late they read it", () =>
+    Effect.gen(function*() {
+      const { port } = yield* Fixture.server({ secret: "s" })
+      const body = "x".repeat(20_000_000)
+      const cases = [[`POST ${url}&secret=s`, 413], [`POST ${url}`, 401], ["PUT /", 404]] as const
+      for (const [target, status] of cases) {
+        const client = yield* connect(port)
+        const head = [`${target} HTTP/1.1`, "host: x", `content-length: ${body.length}`, "", body].join("\r\n")
+        yield* Effect.async<void, Error>((resume) => {
+          client.socket.write(head, (error) => resume(error ? Effect.fail(error) : Effect.void))
+        })
+        yield* client.read().closed
+        assert.match(client.received, new RegExp(`^HTTP/1\\.1 ${status} [^]*\\r\\nconnection: close\\r\\n`))
+        assert.match(client.received, /\r\n\r\n(\{.*\}|Not found)$/)
+      }
+    }))
+
   it.scoped("are told of lines and headers that are too long", () =>
     Effect.gen(function*() {
       const { port, request } = yield* Fixture.server()

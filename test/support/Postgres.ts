@@ -81,8 +81,16 @@ const connect = (connectionString: string) =>
     (client) => Effect.promise(() => client.end())
   )
 
+/** The server of this worker. */
+const serverUrl = (): string => {
+  const urls = inject("postgresUrls")
+  const url = urls[Number(process.env.VITEST_POOL_ID ?? 1) - 1]
+  if (url === undefined) throw new Error("there is a database server for each worker")
+  return url
+}
+
 /** A superuser's session in the server's maintenance database, to make roles or look at other databases. */
-export const admin = Effect.map(Effect.suspend(() => connect(inject("postgresUrl"))), queryable)
+export const admin = Effect.map(Effect.suspend(() => connect(serverUrl())), queryable)
 
 const drop = (name: string) =>
   Effect.scoped(Effect.gen(function*() {
@@ -102,7 +110,7 @@ const drop = (name: string) =>
 /** A fresh, empty database of its own name, dropped with the scope along with its slots and whatever sessions are left. */
 export const makeDatabase: Effect.Effect<TestDatabase, QueryError, Scope.Scope> = Effect.gen(function*() {
   const name = `test_${randomBytes(6).toString("hex")}`
-  const url = withParts(inject("postgresUrl"), { database: name })
+  const url = withParts(serverUrl(), { database: name })
   yield* Effect.acquireRelease(
     Effect.scoped(Effect.flatMap(admin, (server) => server.exec(`CREATE DATABASE ${name} TEMPLATE template0`))),
     () => Effect.orDie(drop(name))

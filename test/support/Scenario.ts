@@ -69,6 +69,8 @@ export interface ScenarioOptions extends ServerEnv {
   /** With false the test starts the server. */
   readonly start?: boolean | undefined
   readonly timeout?: number | undefined
+  /** Runs beside its neighbours that say so too: for tests that mostly wait. */
+  readonly concurrent?: boolean | undefined
   /** What the server may say of level ERROR. */
   readonly expected?: ReadonlyArray<RegExp> | undefined
 }
@@ -263,5 +265,5 @@ export const scenario = (
       for (const server of servers) {
         assert.deepEqual(server.alarms(options.expected), [], "the server has said that something is wrong")
       }
-    }), options.timeout ?? 60_000)
+    }), { timeout: options.timeout ?? 60_000, concurrent: options.concurrent ?? false })
 }

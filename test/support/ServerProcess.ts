@@ -31,6 +31,8 @@ const launch = (options: ServerOptions, port: number, storageDirectory: string):
       SHAPELOG_STORAGE_DIR: storageDirectory,
       SHAPELOG_INSECURE: "true",
       SHAPELOG_LOG_LEVEL: "debug",
+      // Slots are the whole database server's, on which other tests may run at the same time.
+      SHAPELOG_REPLICATION_STREAM_ID: new URL(options.databaseUrl).pathname.slice(1),
       ...options.env
     }
   })

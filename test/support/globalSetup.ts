@@ -1,6 +1,7 @@
 /**
- * One Postgres for the whole test run: `TEST_DATABASE_URL` (a superuser of a server with wal_level=logical), or else an embedded one
- * in a temporary directory, without fsync, removed at the end.
+ * Postgres for the whole test run: `TEST_DATABASE_URL` (a superuser of a server with wal_level=logical), or else an embedded one for each of
+ * the workers, in a temporary directory, without fsync, removed at the end. Files that run at the same time share none: a snapshot lists the
+ * transactions of all databases of a server, and a slot waits for them.
  */
 import { Effect, Exit, Redacted, Scope } from "effect"
 import { execFileSync } from "node:child_process"
@@ -12,8 +13,8 @@ import * as EmbeddedPostgres from "../../src/source/EmbeddedPostgres.ts"
 
 declare module "vitest" {
   export interface ProvidedContext {
-    /** Connection URI of a superuser. */
-    readonly postgresUrl: string
+    /** Connection URI of a superuser, for each worker. */
+    readonly postgresUrls: ReadonlyArray<string>
   }
 }
 
@@ -51,7 +52,7 @@ export default async function setup(project: TestProject) {
   execFileSync("npm", ["run", "--silent", "compile"], { stdio: ["ignore", "inherit", "inherit"] })
   const given = process.env.TEST_DATABASE_URL
   if (given) {
-    project.provide("postgresUrl", given)
+    project.provide("postgresUrls", [given])
     return
   }
   await Effect.runPromise(sweep)
@@ -59,18 +60,19 @@ export default async function setup(project: TestProject) {
   const exit = () => process.exit(143)
   process.once("SIGTERM", exit).once("SIGHUP", exit)
   const scope = await Effect.runPromise(Scope.make())
-  const server = await temporaryDirectory.pipe(
-    Effect.flatMap((directory) =>
-      EmbeddedPostgres.start({
-        directory: path.join(directory, "postgres"),
-        // Not synchronous_commit: what is committed has to be in the stream at once.
-        settings: { fsync: "off", full_page_writes: "off", max_prepared_transactions: "10" }
-      })
-    ),
+  const start = Effect.flatMap(temporaryDirectory, (directory) =>
+    EmbeddedPostgres.start({
+      directory: path.join(directory, "postgres"),
+      // Not synchronous_commit: what is committed has to be in the stream at once.
+      settings: { fsync: "off", full_page_writes: "off", max_prepared_transactions: "10" }
+    }))
+  const servers = await Effect.replicateEffect(start, project.vitest.config.maxWorkers ?? 1, {
+    concurrency: "unbounded"
+  }).pipe(
     Scope.extend(scope),
     Effect.onError((cause) => Scope.close(scope, Exit.failCause(cause))),
     Effect.runPromise
   )
-  project.provide("postgresUrl", Redacted.value(server.url))
+  project.provide("postgresUrls", servers.map(({ url }) => Redacted.value(url)))
   return () => Effect.runPromise(Scope.close(scope, Exit.void))
 }
