@@ -563,6 +563,7 @@ const make = Effect.fnUntraced(function*(options: EngineOptions) {
       }),
     end: (handle) => withEntry(handle, reader.end),
     awaitChange: (handle, after) => withEntry(handle, (entry) => entry.awaitWake(after)),
+    followedLsn: Effect.sync(collector.lastSeen),
     lastSeenLsn: (handle) => withEntry(handle, (entry) => Effect.sync(() => lastSeenOf(entry))),
     describe: (handle) => withEntry(handle, (entry) => Effect.sync(() => descriptionOf(entry))),
     remove: (handle) =>

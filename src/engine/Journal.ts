@@ -11,22 +11,9 @@ import type { StorageError } from "../domain/Errors.ts"
 import type { Lsn } from "../domain/Lsn.ts"
 import type { ScratchPage, StoreOp } from "../storage/ShapeStorage.ts"
 import type { RowChange, Transaction } from "./Changes.ts"
-import { decodeParts, encodePart, type PageTables } from "./JournalPage.ts"
+import { decodeParts, encodePart, type PageTables, type Part } from "./JournalPage.ts"
 
-/** Part of a transaction: all of it, unless it is large. */
-export interface Part {
-  readonly transaction: Transaction
-  /** Which part of its transaction it is, from 0. */
-  readonly number: number
-  /** Its changes by table: a change of a partition is also one of the tables above it. */
-  readonly changes: ReadonlyMap<number, ReadonlyArray<RowChange>>
-  /** Tables that were emptied. */
-  readonly truncated: ReadonlySet<number>
-  /** Number of the first operation behind its changes. */
-  readonly op: number
-  /** The transaction ends with it. */
-  readonly isLast: boolean
-}
+export type { Part } from "./JournalPage.ts"
 
 /** A transaction that has ended. */
 export interface Arrived {

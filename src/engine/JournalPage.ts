@@ -9,7 +9,21 @@
 import type { Relation } from "../domain/Relation.ts"
 import type { RowMessage, Tuple } from "../domain/WalMessage.ts"
 import { RowChange, type Transaction } from "./Changes.ts"
-import type { Part } from "./Journal.ts"
+
+/** Part of a transaction: all of it, unless it is large. */
+export interface Part {
+  readonly transaction: Transaction
+  /** Which part of its transaction it is, from 0. */
+  readonly number: number
+  /** Its changes by table: a change of a partition is also one of the tables above it. */
+  readonly changes: ReadonlyMap<number, ReadonlyArray<RowChange>>
+  /** Tables that were emptied. */
+  readonly truncated: ReadonlySet<number>
+  /** Number of the first operation behind its changes. */
+  readonly op: number
+  /** The transaction ends with it. */
+  readonly isLast: boolean
+}
 
 /** The relations of a page's changes, by their numbers. */
 export interface PageTables {

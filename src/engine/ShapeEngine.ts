@@ -124,6 +124,11 @@ export class ShapeEngine extends Context.Tag("shapelog/engine/ShapeEngine")<Shap
    */
   readonly awaitChange: (handle: string, after: LogOffset) => Effect.Effect<void, ShapeGone>
   /** LSN up to which the shape's log misses nothing: of the last transaction, whatever table it touched. */
+  /**
+   * Commit LSN of the last transaction that has been followed. A shape with subqueries may not have got there: then its
+   * own `lastSeenLsn` is lower.
+   */
+  readonly followedLsn: Effect.Effect<Lsn>
   readonly lastSeenLsn: (handle: string) => Effect.Effect<Lsn, ShapeGone>
   /**
    * Rows of the shape's table that fulfil its clause and the subset's, read in one snapshot of the database. Begun when

@@ -229,6 +229,10 @@ const make = Effect.gen(function*() {
       const isBeyond = isBeyondEnd(slice, offset)
       // It was not waited for as long as it takes.
       if (isBeyond && isDraining) return replies.unavailable(request, LiveRequests.notReadyText.stopping, 5)
+      // The stream has been there, and the shape has not yet: after a restart it may have rows to fetch on its way.
+      if (isBeyond && offset.tx > slice.lastSeenLsn && offset.tx <= (yield* engine.followedLsn)) {
+        return replies.unavailable(request, "Shape is catching up", 1)
+      }
       if (isBeyond && !params.sse) {
         return replies.invalid(request, { offset: ["out of bounds for this shape"] })
       }

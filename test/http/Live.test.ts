@@ -252,6 +252,20 @@ describe("offsets past the end of the log", () => {
       }
     }))
 
+  it.scoped("are to be asked for again while the shape catches up with the stream", () =>
+    Effect.gen(function*() {
+      const { fake, get } = yield* routes()
+      const shape = fake.define("items")
+      fake.append(shape, 100n, ["{}"])
+      fake.followedLsn = 200n
+      const request = yield* Effect.fork(get(url(shape.handle)))
+      yield* fake.until(() => fake.waits.size === 1)
+      yield* TestClock.adjust("10 seconds")
+      const response = yield* request
+      assert.strictEqual(response.status, 503)
+      assert.isDefined(headerOf(response, "retry-after"))
+    }))
+
   it.scoped("are to be asked for again when the server drains: the next one may have them", () =>
     Effect.gen(function*() {
       const { fake, get, routes: { drain } } = yield* routes()

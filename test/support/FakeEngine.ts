@@ -5,6 +5,7 @@
 import { type Context, Deferred, Effect, Layer, Option } from "effect"
 import { type DatabaseUnavailable, InvalidRequest, ShapeGone, type StorageError } from "../../src/domain/Errors.ts"
 import * as LogOffset from "../../src/domain/LogOffset.ts"
+import type { Lsn } from "../../src/domain/Lsn.ts"
 import type { ShapeRequest, SubsetRequest } from "../../src/domain/ShapeDefinition.ts"
 import {
   type EngineStatus,
@@ -46,6 +47,8 @@ class FakeEngineState {
   peeks = false
   peeked = 0
   lastSeenLsn = 0n
+  /** Where the stream is, if shapes are not. */
+  followedLsn: Lsn | undefined
   /** Shapes by handle, and which table name leads to which handle. */
   readonly shapes = new Map<string, FakeShape>()
   readonly byTable = new Map<string, string>()
@@ -224,6 +227,7 @@ export const make = () => {
         if (shape === undefined) return new ShapeGone({ handle })
         return LogOffset.lessThan(after, state.end(shape)) ? Effect.void : undefined
       }),
+    followedLsn: Effect.sync(() => state.followedLsn ?? state.lastSeenLsn),
     lastSeenLsn: (handle) => Effect.map(Effect.suspend(() => shapeOf(handle)), () => state.lastSeenLsn),
     describe: (handle) =>
       Effect.map(
