@@ -10,6 +10,8 @@
  * - restart: the server of 1000 such shapes is stopped and started on its storage; every client goes on where it was.
  * - values: what the set of an inner shape takes, by the server's heap with a million values and without. Limit: a `Map` of them.
  */
+import { setFlagsFromString } from "node:v8"
+import { runInNewContext } from "node:vm"
 import type { Bench } from "../support/Bench.ts"
 import * as Database from "../support/Database.ts"
 import * as Forms from "../support/Forms.ts"
@@ -540,9 +542,13 @@ const restart = async (
 
 /** Bytes of a Map's entry with a number's text for its key. */
 const mapEntry = (count: number): number => {
+  setFlagsFromString("--expose-gc")
+  const collect: () => void = runInNewContext("gc")
+  collect()
   const before = process.memoryUsage().heapUsed
   const entries = new Map<string, number>()
   for (let i = 0; i < count; i++) entries.set(`${1_000_000_000 + i}`, 1)
+  collect()
   return Math.max(0, (process.memoryUsage().heapUsed - before) / entries.size)
 }
 

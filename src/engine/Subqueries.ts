@@ -639,16 +639,17 @@ export const make = Effect.fnUntraced(function*(
       for (const { dependents } of movedAt.get(lsn) ?? []) {
         for (const node of dependents) if (!found.has(node)) found.set(node, [])
       }
-      // The lowest first: what it does may concern others.
-      let next: Node | undefined
-      for (const node of found.keys()) {
-        if (!done.has(node) && (next === undefined || node.level < next.level)) next = node
+      // The lowest first: what they do may concern others, but none of their own level.
+      let level = Infinity
+      for (const node of found.keys()) if (!done.has(node) && node.level < level) level = node.level
+      if (level === Infinity) return
+      for (const node of [...found.keys()]) {
+        if (node.level !== level || done.has(node)) continue
+        done.add(node)
+        if (node.behind !== undefined || node.entry.removed) continue
+        yield* takeThrough(node, part, found.get(node)!)
+        if (node.behind === undefined) yield* settle(node)
       }
-      if (next === undefined) return
-      done.add(next)
-      if (next.behind !== undefined || next.entry.removed) continue
-      yield* takeThrough(next, part, found.get(next)!)
-      if (next.behind === undefined) yield* settle(next)
     }
   })
 

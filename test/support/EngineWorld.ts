@@ -257,8 +257,8 @@ export class Source {
       const relation = relationTo(change.table)
       const table = this.tables.get(change.table)!
       if (change._tag === "Broken") {
-        const columns = relation.columns.slice(0, 1)
-        const row = tuple(["broken"])
+        const columns = relation.columns.slice(1)
+        const row = tuple(columns.map(() => "broken"))
         messages.push(
           change.lacks === "columns"
             ? { _tag: "Insert", relation: { ...relation, columns }, row }
