@@ -88,6 +88,7 @@ if (process.send !== undefined) {
     ShapeEngine.of({
       status: Effect.succeed("active"),
       awaitActive: Effect.void,
+      followedLsn: Effect.succeed(0n),
       resolve: () => Effect.succeed(shape),
       exists: () => true,
       find: () => Effect.succeedSome(shape),

@@ -4,7 +4,7 @@
  */
 import { Effect, ExecutionStrategy, Exit, Option, Scope } from "effect"
 import { fieldsOf } from "../domain/CopyText.ts"
-import type { SnapshotFailed } from "../domain/Errors.ts"
+import { SnapshotFailed } from "../domain/Errors.ts"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
 import type { Lsn } from "../domain/Lsn.ts"
 import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
@@ -166,12 +166,13 @@ const eachPart = Effect.fnUntraced(function*(
 const changedSince = Effect.fnUntraced(function*(
   { at, node, withoutOwn }: RowsAsOfRequest,
   journal: Journal
-): Effect.fn.Return<Changed, never, Scope.Scope> {
+): Effect.fn.Return<Changed, SnapshotFailed, Scope.Scope> {
   const until = journal.last
   const first = new Map<string, number>()
   const xids: Array<number> = []
   let count = 0
   let bytes = 0
+  let isEmptied = false
   yield* Effect.addFinalizer(() => Effect.sync(() => journal.hold(-bytes)))
   const note = (key: string | undefined, change: number) => {
     if (key === undefined || first.has(key)) return
@@ -180,9 +181,10 @@ const changedSince = Effect.fnUntraced(function*(
     journal.hold(ENTRY_BYTES + key.length)
   }
   yield* eachPart(journal, withoutOwn ? at : at + 1n, until, (parts) => {
-    for (const { changes, number, transaction } of parts) {
+    for (const { changes, number, transaction, truncated } of parts) {
       const isOwn = transaction.lsn === at
       if (!isOwn && number === 0) xids.push(transaction.xid)
+      isEmptied ||= truncated.has(node.table.oid)
       for (const { message } of changes.get(node.table.oid) ?? []) {
         note(node.keyOfChange(message, "before"), isOwn ? NO_IMAGE : count)
         note(node.keyOfChange(message, "after"), NO_IMAGE)
@@ -190,6 +192,10 @@ const changedSince = Effect.fnUntraced(function*(
       }
     }
   })
+  // What rows there were, nobody can tell any more.
+  if (isEmptied) {
+    return yield* new SnapshotFailed({ reason: "schema_changed", detail: "the table has been truncated since" })
+  }
   return { first, xids, until }
 })
 

@@ -15,7 +15,7 @@ import { planOf, subqueryIdentity } from "../where/Plan.ts"
 import type { Action, EncodedChange, RowChange, Transaction } from "./Changes.ts"
 import type { Collector, DeferredShapes } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
-import type { Fragment } from "./Consumer.ts"
+import type { Fragment, Work } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
 import * as FairPermits from "./FairPermits.ts"
 import { type Arrived, Journal, type JournalOptions, type JournalStore, type Part } from "./Journal.ts"
@@ -387,13 +387,18 @@ export const make = Effect.fnUntraced(function*(
   const needsRows = (node: Node, moved: ReadonlyArray<Moved>): boolean =>
     node.tags ? moved.some(({ holds }) => holds) : moved.length > 0
 
-  const offer = (node: Node, fragment: Fragment, bytes: number): Effect.Effect<void> =>
+  /** Has the node's consumer do something. One that is ending would do nothing, so it is looked at in the same turn. */
+  const work = (node: Node, todo: Work): Effect.Effect<void> =>
     Effect.flatMap(consumers.get(node.entry), (consumer) =>
       consumer
-        ? Effect.async<void>((resume) =>
-          consumer.unsafeOffer({ _tag: "Fragments", fragments: [fragment], bytes }, () => resume(Effect.void))
-        )
+        ? Effect.async<void>((resume) => {
+          if (consumers.unsafeCurrent(node.entry) !== consumer) return resume(work(node, todo))
+          consumer.unsafeOffer(todo, () => resume(Effect.void))
+        })
         : Effect.void)
+
+  const offer = (node: Node, fragment: Fragment, bytes: number): Effect.Effect<void> =>
+    work(node, { _tag: "Fragments", fragments: [fragment], bytes })
 
   /** The transaction's events, if the node's clients understand them. */
   const eventsOf = ({ tags }: Node, transaction: Transaction, moved: ReadonlyArray<Moved>): Array<EncodedItem> => {
@@ -509,11 +514,7 @@ export const make = Effect.fnUntraced(function*(
     )
 
   /** Drops what the node's log has of an unfinished transaction. */
-  const restart = (node: Node): Effect.Effect<void> =>
-    Effect.flatMap(consumers.get(node.entry), (consumer) =>
-      consumer
-        ? Effect.async<void>((resume) => consumer.unsafeOffer({ _tag: "Abort" }, () => resume(Effect.void)))
-        : Effect.void)
+  const restart = (node: Node): Effect.Effect<void> => work(node, { _tag: "Abort" })
 
   // --- Nodes that are where the stream is ---
 
