@@ -70,8 +70,6 @@ interface Source {
     Option.Option<{ readonly bytes: number; readonly write: (encoder: SnapshotEncoder.SnapshotEncoder) => void }>,
     SnapshotFailed
   >
-  /** Completes when the log goes on from the snapshot: only then is the shape kept. */
-  readonly joined: Effect.Effect<void>
 }
 
 /** Stores the snapshot's rows block by block, and wakes readers as they become readable. */
@@ -130,8 +128,6 @@ const store = Effect.fnUntraced(function*(entry: ShapeEntry, rows: Source, conte
     yield* window.awaitRoom
     if (entry.removed) return
   }
-  yield* rows.joined
-  if (entry.removed) return
   encoder.finish(rows.marks)
   yield* Effect.async<void>((resume) => {
     save(() => [{ _tag: "PutShape", record: recordOf(entry, { marks: rows.marks, chunks: sizes }) }], () => {
@@ -169,7 +165,7 @@ const attempt = Effect.fnUntraced(function*(
   )
   yield* store(
     entry,
-    { marks: rows.marks, pull: Effect.map(rows.pull, Option.map(sourceOf)), joined: Effect.void },
+    { marks: rows.marks, pull: Effect.map(rows.pull, Option.map(sourceOf)) },
     context
   )
   return true
@@ -183,7 +179,7 @@ const sourceOf = (rows: CopyRows) => ({
 /** Takes the snapshot of a shape with subqueries. */
 const takeNode = (entry: ShapeEntry, context: SnapshotterContext): Effect.Effect<void, SnapshotFailed> => {
   const { committer, consumers, router, subqueries } = context
-  const takeRows = Effect.fnUntraced(function*({ joined, marks, pull }: NodeSnapshot) {
+  const takeRows = Effect.fnUntraced(function*({ marks, pull }: NodeSnapshot) {
     const consumer = yield* consumers.get(entry)
     if (!consumer || entry.removed) return
     yield* Effect.async<void>((resume) =>
@@ -197,8 +193,7 @@ const takeNode = (entry: ShapeEntry, context: SnapshotterContext): Effect.Effect
           bytes: items.reduce((sum, item) => sum + item.length, 0),
           write: (encoder: SnapshotEncoder.SnapshotEncoder) => items.forEach(encoder.pushItem)
         }))
-      ),
-      joined
+      )
     }
     yield* store(entry, source, context)
   })

@@ -61,8 +61,6 @@ export interface NodeSnapshot {
   readonly marks: SnapshotMarks
   /** The next rows' items, each with the comma before it; `None` after the last. */
   readonly pull: Effect.Effect<Option.Option<ReadonlyArray<Buffer>>, SnapshotFailed>
-  /** Completes when the log has everything that the stream brought since: only then may the shape be kept. */
-  readonly joined: Effect.Effect<void>
 }
 
 export interface Subqueries extends DeferredShapes {
@@ -190,12 +188,14 @@ export const make = Effect.fnUntraced(function*(
   const awaitStream = (lsn: Lsn): Effect.Effect<void> =>
     Effect.suspend(() => reached >= lsn ? Effect.void : Effect.zipRight(reachedMore.await, awaitStream(lsn)))
 
-  /** The nodes that a node depends on are where the stream is, and its sets have all that was appended. */
-  const awaitDependencies = (node: Node): Effect.Effect<void> =>
+  /** The nodes that a node depends on have got to where the stream is now, and its sets have all of that. */
+  const awaitDependencies = (node: Node, upTo = taken): Effect.Effect<void> =>
     Effect.suspend(() => {
       for (const { materializer, node: inner } of node.dependencies) {
-        if (inner?.behind !== undefined) return Effect.zipRight(inner.progress, awaitDependencies(node))
-        if (!materializer.isSettled()) return Effect.zipRight(materializer.settled, awaitDependencies(node))
+        if (inner?.behind !== undefined && inner.behind < upTo) {
+          return Effect.zipRight(inner.progress, awaitDependencies(node, upTo))
+        }
+        if (!materializer.isSettled()) return Effect.zipRight(materializer.settled, awaitDependencies(node, upTo))
       }
       return Effect.void
     })
@@ -214,9 +214,9 @@ export const make = Effect.fnUntraced(function*(
     // Of a transaction that is where the stream has got to, nothing may have been done yet.
     let lowest = reached - 1n
     for (const { behind } of lateNodes) if (behind !== undefined && behind < lowest) lowest = behind
-    journal.forget(lowest)
-    // Rows of a snapshot are judged as of its position, also when its node has got further.
+    // Rows of a snapshot are judged, and put back, as of its position, also when its node has got further.
     for (const at of snapshotsAt.values()) if (at < lowest) lowest = at
+    journal.forget(lowest)
     for (const [lsn, dependencies] of movedAt) {
       if (lsn > lowest) continue
       movedAt.delete(lsn)
@@ -909,6 +909,8 @@ export const make = Effect.fnUntraced(function*(
     const at = context.collector().begun()
     node.behind = at
     lateNodes.add(node)
+    // The shape may be kept before it has got to where the stream is.
+    node.hold = committer.hold()
     yield* Effect.acquireRelease(
       Effect.sync(() => snapshotsAt.set(node, at)),
       () =>
@@ -924,11 +926,11 @@ export const make = Effect.fnUntraced(function*(
       withoutOwn: false,
       rows,
       where: () => RowsAsOf.snapshotCondition(node, at)
-    }, { ...rowsContext, awaitReached: (_, lsn) => Effect.zipRight(awaitStream(lsn), awaitDependencies(node)) })
-    const caughtUp = yield* Deferred.make<void>()
-    const begin = Effect.sync(() =>
-      run(Effect.zipRight(catchUp(node), Deferred.succeed(caughtUp, undefined).pipe(Effect.asVoid)))
-    )
+    }, {
+      ...rowsContext,
+      awaitReached: (_, lsn) => Effect.zipRight(awaitStream(lsn), Effect.suspend(() => awaitDependencies(node)))
+    })
+    const begin = Effect.sync(() => run(catchUp(node)))
     const pull = Effect.map(
       asOf.pull,
       Option.map((page) =>
@@ -944,8 +946,7 @@ export const make = Effect.fnUntraced(function*(
         if (hasBegun) return pull
         hasBegun = true
         return Effect.zipRight(begin, pull)
-      }),
-      joined: Deferred.await(caughtUp)
+      })
     }
     yield* take(snapshot)
   }, Effect.scoped)
