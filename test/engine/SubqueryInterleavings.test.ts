@@ -150,18 +150,35 @@ const histories: Readonly<Record<string, History>> = {
   }
 }
 
+/** Cases of so many orders that they take minutes: only `EVERY_VARIANT` runs them. */
+const LARGE: ReadonlySet<string> = new Set([
+  "a shape with tags beside one that shares its set, over another table",
+  "the inner one is there",
+  "NOT IN made",
+  "two levels deep made",
+  "two levels deep, over an inner one that is there",
+  "in every order",
+  "while it is made",
+  "while its rows move",
+  "beside one that shares the inner one",
+  "while a shape is made",
+  "while rows move"
+])
+
 let cases = 0
 
 /**
  * Every order of each case in one variant, in turns: with tags and without. `EVERY_VARIANT` runs each in all of them, those
- * too in which nothing is stored before the end; that takes some minutes.
+ * too in which nothing is stored before the end.
  */
 const usual = () => process.env["EVERY_VARIANT"] ? variants : [variants[cases++ % 2]!]
+
+const isLeftOut = (name: string) => LARGE.has(name) && !process.env["EVERY_VARIANT"]
 
 describe("every order", () => {
   for (const [name, history] of Object.entries(histories)) {
     for (const variant of usual()) {
-      it(`${name} ${JSON.stringify(variant)}`, async () => {
+      it.skipIf(isLeftOut(name))(`${name} ${JSON.stringify(variant)}`, async () => {
         const { orders, kills } = await everyOrder(history, variant)
         assert.isAbove(orders, 3)
         if (variant.stored) assert.isAbove(kills, 3)
@@ -197,7 +214,7 @@ const beginnings: Readonly<Record<string, Life>> = {
     history: { tables, rows: small, transactions: enters, shapes: [["child", active], ["child", sharing]] },
     old: [1]
   },
-  "NOT IN": {
+  "NOT IN made": {
     history: {
       tables,
       rows: small,
@@ -206,7 +223,7 @@ const beginnings: Readonly<Record<string, Life>> = {
     },
     old: []
   },
-  "two levels deep": { history: { ...deep, shapes: [nested] }, old: [] },
+  "two levels deep made": { history: { ...deep, shapes: [nested] }, old: [] },
   "two levels deep, over an inner one that is there": {
     history: { ...deep, shapes: [nested, ["parent", "g IN (SELECT id FROM grand WHERE a = 't')"]] },
     old: [1]
@@ -215,7 +232,7 @@ const beginnings: Readonly<Record<string, Life>> = {
 
 const lives = (name: string, life: Life, check: (result: Awaited<ReturnType<typeof everyLife>>) => void) => {
   for (const variant of usual()) {
-    it(`${name} ${JSON.stringify(variant)}`, async () => {
+    it.skipIf(isLeftOut(name))(`${name} ${JSON.stringify(variant)}`, async () => {
       const result = await everyLife(life, variant)
       check(result)
     }, 600_000)
