@@ -5,6 +5,8 @@
 export type Lsn = bigint
 
 export const zero: Lsn = 0n
+/** No position is beyond it. */
+export const highest: Lsn = (1n << 64n) - 1n
 
 /** Reads Postgres's `X/Y` form; `undefined` when the text is not one. */
 export const parse = (text: string): Lsn | undefined => {

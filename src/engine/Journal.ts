@@ -8,7 +8,7 @@
  */
 import { Effect, Option, Schedule } from "effect"
 import type { StorageError } from "../domain/Errors.ts"
-import type { Lsn } from "../domain/Lsn.ts"
+import { highest, type Lsn } from "../domain/Lsn.ts"
 import type { ScratchPage, StoreOp } from "../storage/ShapeStorage.ts"
 import type { RowChange, Transaction } from "./Changes.ts"
 import { decodeParts, encodePart, type PageTables, type Part } from "./JournalPage.ts"
@@ -282,7 +282,7 @@ export class Journal {
   /** Nothing of it is asked for any more, and positions begin anew. */
   reset(): void {
     this.abort()
-    this.forget((1n << 64n) - 1n)
+    this.forget(highest)
     this.last = -1n
   }
 

@@ -95,15 +95,10 @@ const changesOf = (targets: ReadonlyArray<IndexColumn>) => {
   const slots = new Slots()
   const numbers = targets.map(({ name, type }) => slots.of(name, type))
   const row = new Row(slots)
-  const bindings = new WeakMap<Relation, Int32Array>()
 
   const keyOf = (relation: Relation, tuple: Tuple, old: Tuple | undefined): string => {
-    let columns = bindings.get(relation)
-    if (!columns) {
-      columns = slots.columnsIn(relation)
-      if (columns.includes(-1)) throw new Error(`${relation.schema}.${relation.name} lacks a column of a subquery`)
-      bindings.set(relation, columns)
-    }
+    const columns = slots.columnsIn(relation)
+    if (columns.includes(-1)) throw new Error(`${relation.schema}.${relation.name} lacks a column of a subquery`)
     row.bind(columns, tuple, old)
     return rowKey(row, numbers)
   }

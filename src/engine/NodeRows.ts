@@ -28,15 +28,9 @@ export interface Facts {
 export class TableRows {
   readonly slots = new Slots()
   readonly row = new Row(this.slots)
-  private readonly columns = new WeakMap<Relation, Int32Array>()
 
   bind(relation: Relation, tuple: Tuple, old: Tuple | undefined): Row {
-    let columns = this.columns.get(relation)
-    if (columns === undefined || columns.length < this.slots.all.length) {
-      columns = this.slots.columnsIn(relation)
-      this.columns.set(relation, columns)
-    }
-    this.row.bind(columns, tuple, old)
+    this.row.bind(this.slots.columnsIn(relation), tuple, old)
     return this.row
   }
 }

@@ -2,17 +2,18 @@
  * The rows of a node's table as of a position of the stream that has gone by (see SUBQUERIES.md): a query of Postgres,
  * and for every row that has changed since the position what its first change found.
  */
-import { Effect, ExecutionStrategy, Exit, Option, Scope } from "effect"
+import { Effect, Option, type Scope } from "effect"
 import { fieldsOf } from "../domain/CopyText.ts"
 import { SnapshotFailed } from "../domain/Errors.ts"
 import { quote, quoteLiteral } from "../domain/Identifier.ts"
-import type { Lsn } from "../domain/Lsn.ts"
+import * as Lsn from "../domain/Lsn.ts"
 import type { SnapshotMarks } from "../domain/PgSnapshot.ts"
 import type { Texts } from "../domain/RowItem.ts"
 import type { RowMessage } from "../domain/WalMessage.ts"
-import type { SnapshotQuery, SnapshotRows, SnapshotSelect } from "../source/SnapshotQuery.ts"
+import type { SnapshotQuery } from "../source/SnapshotQuery.ts"
 import type { Leaf } from "../where/Plan.ts"
 import type { Collector } from "./Collector.ts"
+import * as CurrentSnapshot from "./CurrentSnapshot.ts"
 import type { Journal, Part } from "./Journal.ts"
 import * as LeafFields from "./LeafFields.ts"
 import { columnName } from "./LeafFields.ts"
@@ -43,13 +44,13 @@ export interface RowsAsOfContext {
   readonly journal: Journal
   readonly verdicts: Verdicts
   /** Completes when everything of the stream before a position is in the journal, and in the node's sets. */
-  readonly awaitReached: (node: Node, lsn: Lsn) => Effect.Effect<void>
+  readonly awaitReached: (lsn: Lsn.Lsn) => Effect.Effect<void>
 }
 
 export interface RowsAsOfRequest {
   readonly node: Node
   /** Commit LSN of the transaction. */
-  readonly at: Lsn
+  readonly at: Lsn.Lsn
   /** Its own changes have been dealt with: rows that it changed are left out. */
   readonly withoutOwn: boolean
   /** False: no rows, the marks alone. */
@@ -57,9 +58,6 @@ export interface RowsAsOfRequest {
   /** The condition, asked for when everything up to the query's snapshot is known. */
   readonly where: () => string
 }
-
-/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again after this time. */
-const RETAKE = "10 millis"
 
 // --- Conditions ---
 
@@ -112,12 +110,12 @@ export const movedCondition = (node: Node, moved: ReadonlyArray<Moved>): string 
 }
 
 /** All rows that may be in the shape as of a position: by the clause, or by what its sets have seen since. */
-export const snapshotCondition = (node: Node, at: Lsn): string => {
+export const snapshotCondition = (node: Node, at: Lsn.Lsn): string => {
   const { where } = node.entry.definition
   const drifted = node.plan.leaves.flatMap((leaf) => {
     if (leaf._tag !== "Member") return []
     const { set } = node.dependencies[leaf.dependency]!.materializer
-    const moved = set.transitionsBetween(at, (1n << 64n) - 1n)
+    const moved = set.transitionsBetween(at, Lsn.highest)
     if (moved.length === 0) return []
     // A NOT IN may have been unknown for every row, or hold for rows without link.
     return [leaf.negated ? "true" : linkIsAmong(node, leaf, moved.map(({ texts }) => texts))]
@@ -139,14 +137,14 @@ interface Changed {
   readonly first: ReadonlyMap<string, number>
   readonly xids: ReadonlyArray<number>
   /** The last transaction. */
-  readonly until: Lsn
+  readonly until: Lsn.Lsn
 }
 
 /** Calls `visit` for the journal's parts of transactions from one to another, in order. */
 const eachPart = Effect.fnUntraced(function*(
   journal: Journal,
-  from: Lsn,
-  until: Lsn,
+  from: Lsn.Lsn,
+  until: Lsn.Lsn,
   visit: (parts: ReadonlyArray<Part>) => void
 ) {
   let lsn = from
@@ -234,22 +232,6 @@ const imagesOf = Effect.fnUntraced(function*(
   return images().rows
 })
 
-/** Opens a snapshot that sees everything that has gone by. */
-const openSnapshot = Effect.fnUntraced(function*(
-  select: SnapshotSelect,
-  { collector, snapshots }: RowsAsOfContext
-): Effect.fn.Return<SnapshotRows, SnapshotFailed, Scope.Scope> {
-  const since = collector().mark()
-  const scope = yield* Effect.scope
-  while (true) {
-    const attempt = yield* Scope.fork(scope, ExecutionStrategy.sequential)
-    const rows = yield* Scope.extend(snapshots.open(select), attempt)
-    if (!collector().missing(rows.marks, since)) return rows
-    yield* Scope.close(attempt, Exit.void)
-    yield* Effect.sleep(RETAKE)
-  }
-})
-
 export const open = Effect.fnUntraced(function*(
   request: RowsAsOfRequest,
   context: RowsAsOfContext
@@ -259,15 +241,19 @@ export const open = Effect.fnUntraced(function*(
   const columns = definition.columns.map(({ name }) => name)
   const keyColumns = definition.keyColumns.map((name) => columns.indexOf(name))
   const leaves = LeafFields.make(definition, node.plan, false)
-  const rows = yield* openSnapshot({
-    schema: definition.schema,
-    table: definition.table,
-    columns,
-    fields: leaves.fields,
-    where: request.where,
-    rows: request.rows
-  }, context)
-  yield* context.awaitReached(node, rows.marks.lsn)
+  const rows = yield* CurrentSnapshot.open(
+    {
+      schema: definition.schema,
+      table: definition.table,
+      columns,
+      fields: leaves.fields,
+      where: request.where,
+      rows: request.rows
+    },
+    context.snapshots,
+    context.collector()
+  )
+  yield* context.awaitReached(rows.marks.lsn)
   const { first, until, xids } = yield* changedSince(request, context.journal)
   const marks = without(rows.marks, xids)
 
@@ -281,7 +267,7 @@ export const open = Effect.fnUntraced(function*(
     }
   }
   /** The old images, some at a time: they are read from the journal again. */
-  let next: { readonly lsn: Lsn; readonly number: number } | undefined = { lsn: at + 1n, number: 0 }
+  let next: { readonly lsn: Lsn.Lsn; readonly number: number } | undefined = { lsn: at + 1n, number: 0 }
   let count = 0
   const pullImages: RowsAsOf["pull"] = Effect.suspend(() => {
     if (next === undefined) return Effect.succeedNone

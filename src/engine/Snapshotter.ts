@@ -19,6 +19,7 @@ import type { Collector, Mark } from "./Collector.ts"
 import type { Committer } from "./Committer.ts"
 import type { Consumer } from "./Consumer.ts"
 import type { Consumers } from "./Consumers.ts"
+import { RETAKE } from "./CurrentSnapshot.ts"
 import * as FairPermits from "./FairPermits.ts"
 import * as MemoryBudget from "./MemoryBudget.ts"
 import { RecentBlocks } from "./RecentBlocks.ts"
@@ -45,9 +46,6 @@ const WINDOW_BYTES = 64 * BLOCK_BYTES
 const SAVE_BYTES = 4 * BLOCK_BYTES
 /** Rows that have come are readable after this time at the latest, in milliseconds. */
 const FLUSH_MILLIS = 100
-
-/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again after this time. */
-const RETAKE = "10 millis"
 
 const toFailure = (error: SnapshotFailed | DatabaseUnavailable): SnapshotFailed =>
   error._tag === "SnapshotFailed"

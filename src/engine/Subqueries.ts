@@ -6,7 +6,7 @@ import { Deferred, Effect, ExecutionStrategy, Exit, FiberId, FiberSet, Option, S
 import { type DatabaseUnavailable, SnapshotFailed } from "../domain/Errors.ts"
 import type { Subquery } from "../domain/Expression.ts"
 import type { EncodedItem } from "../domain/ItemEncoder.ts"
-import type { Lsn } from "../domain/Lsn.ts"
+import { highest, type Lsn } from "../domain/Lsn.ts"
 import { sees, type SnapshotMarks } from "../domain/PgSnapshot.ts"
 import * as RowItem from "../domain/RowItem.ts"
 import type { RowEvaluation } from "../source/RowEvaluation.ts"
@@ -98,9 +98,6 @@ interface Use {
   /** How many need it, or wait for it. */
   count: number
 }
-
-/** Beyond every position. */
-const MAX_LSN = (1n << 64n) - 1n
 
 /** Most rows of a move that are put in order. */
 const SORTED = 20_000
@@ -206,7 +203,7 @@ export const make = Effect.fnUntraced(function*(
     ask,
     journal,
     verdicts,
-    awaitReached: (_, lsn) => awaitStream(lsn)
+    awaitReached: awaitStream
   }
 
   /** Forgets what nobody will ask for. */
@@ -752,7 +749,7 @@ export const make = Effect.fnUntraced(function*(
       else usesOf.set(entry, new Set([use]))
       const materializer = yield* Scope.extend(
         // While the stream is followed, all that the log has is where the stream is.
-        context.materialize(entry, subquery, from ?? MAX_LSN),
+        context.materialize(entry, subquery, from ?? highest),
         use.scope
       )
       const dependency: Dependency = {
@@ -928,7 +925,7 @@ export const make = Effect.fnUntraced(function*(
       where: () => RowsAsOf.snapshotCondition(node, at)
     }, {
       ...rowsContext,
-      awaitReached: (_, lsn) => Effect.zipRight(awaitStream(lsn), Effect.suspend(() => awaitDependencies(node)))
+      awaitReached: (lsn) => Effect.zipRight(awaitStream(lsn), Effect.suspend(() => awaitDependencies(node)))
     })
     const begin = Effect.sync(() => run(catchUp(node)))
     const pull = Effect.map(

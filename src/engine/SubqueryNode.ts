@@ -3,7 +3,7 @@
  * table that may concern it are found: by the values of its sets (D8).
  */
 import { Effect } from "effect"
-import type { Lsn } from "../domain/Lsn.ts"
+import * as Lsn from "../domain/Lsn.ts"
 import { make as makeRowItems, type RowItems } from "../domain/RowItem.ts"
 import type { RowMessage } from "../domain/WalMessage.ts"
 import type { Plan } from "../where/Plan.ts"
@@ -14,9 +14,6 @@ import { holds, NodeRows, oldOf, TableRows, textOf } from "./NodeRows.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
 import { type Moved, Tags } from "./Tags.ts"
 import { keyHasNull, rowKey, valueKey } from "./ValueSet.ts"
-
-/** Beyond every position. */
-const MAX_LSN = 1n << 64n
 
 /** An inner shape that nodes depend on. */
 export interface Dependency {
@@ -48,7 +45,7 @@ export class Node {
   /** One more than the highest of the nodes that it depends on. */
   readonly level: number
   /** Set while it has not got to where the stream is: all transactions up to here are done. */
-  behind: Lsn | undefined = undefined
+  behind: Lsn.Lsn | undefined = undefined
   /** Keeps the stored position from passing what it has done. */
   hold: Hold | undefined = undefined
   private readonly keysBefore = new WeakMap<RowMessage, string>()
@@ -77,7 +74,7 @@ export class Node {
   }
 
   /** It has done everything up to a position; or, without one, is where the stream is. */
-  advance(behind: Lsn | undefined): void {
+  advance(behind: Lsn.Lsn | undefined): void {
     this.behind = behind
     this.progressed.unsafeOpen()
     this.progressed.unsafeClose()
@@ -106,7 +103,7 @@ export class Node {
    * The link values for which a leaf holds since a transaction, or no longer does; or why the shape can't go on: NULL in
    * the set of a NOT IN concerns every row.
    */
-  moved(at: Lsn): ReadonlyArray<Moved> | string {
+  moved(at: Lsn.Lsn): ReadonlyArray<Moved> | string {
     const moved: Array<Moved> = []
     for (const [leaf, member] of this.plan.leaves.entries()) {
       if (member._tag !== "Member") continue
@@ -216,7 +213,7 @@ export class TableNodes {
       dependency.indexes.delete(index)
       const { set } = dependency.materializer
       for (const key of set.values()) index.take(key, dependency)
-      for (const { key } of set.transitionsBetween(-1n, MAX_LSN)) index.take(key, dependency)
+      for (const { key } of set.transitionsBetween(-1n, Lsn.highest)) index.take(key, dependency)
       if (index.nodes.size === 0) this.links.delete(index.slots.join())
     }
   }

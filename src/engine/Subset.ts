@@ -25,6 +25,7 @@ import * as Grammar from "../where/Grammar.ts"
 import * as OrderBy from "../where/OrderBy.ts"
 import { planOf } from "../where/Plan.ts"
 import type { Collector } from "./Collector.ts"
+import * as CurrentSnapshot from "./CurrentSnapshot.ts"
 import * as LeafFields from "./LeafFields.ts"
 import { scopeOf } from "./ResolveDefinition.ts"
 import type { ShapeEntry } from "./ShapeCatalog.ts"
@@ -51,8 +52,6 @@ const HELD_BYTES = 64 * 1024 * 1024
 const TURN_LIMIT = "30 seconds"
 /** How long a result may take to be read. */
 const READ_LIMIT_MILLIS = 300_000
-/** While a transaction that has gone by is not in a fresh snapshot, the snapshot is taken again after this time. */
-const RETAKE = "10 millis"
 
 const noTurn = new SnapshotFailed({
   reason: "pool_timeout",
@@ -205,22 +204,6 @@ const takePermit = (permits: Effect.Semaphore) =>
     { duration: TURN_LIMIT, onTimeout: () => noTurn }
   )
 
-/** Opens the query when its snapshot sees all that has gone by; each vain attempt has a scope of its own. */
-const openCurrent = Effect.fnUntraced(function*(
-  select: SnapshotSelect,
-  { collector, snapshots }: SubsetContext,
-  scope: Scope.Scope
-) {
-  const since = collector.mark()
-  while (true) {
-    const own = yield* Scope.fork(scope, { _tag: "Sequential" })
-    const rows = yield* Scope.extend(snapshots.open(select), own)
-    if (!collector.missing(rows.marks, since)) return rows
-    yield* Scope.close(own, Exit.void)
-    yield* Effect.sleep(RETAKE)
-  }
-})
-
 /** The rows as items. Ends the scope with the last of them. */
 const bodyOf = Effect.fnUntraced(function*(
   entry: ShapeEntry,
@@ -285,7 +268,7 @@ export const query = Effect.fnUntraced(function*(
   const end = Scope.close(scope, Exit.void)
   yield* Scope.extend(takePermit(context.permits), scope)
   const taken = Effect.gen(function*() {
-    const rows = yield* openCurrent(select, context, scope)
+    const rows = yield* Scope.extend(CurrentSnapshot.open(select, context.snapshots, context.collector), scope)
     const body = yield* bodyOf(entry, rows, mark, context, end)
     const subsetRows: SubsetRows = { marks: rows.marks, mark, body }
     return subsetRows

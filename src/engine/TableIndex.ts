@@ -134,7 +134,6 @@ export class TableIndex {
   private readonly ranges = new Map<string, RangeIndex>()
   /** What every row must be tested with. */
   private readonly scanned = new Set<Route>()
-  private readonly columns = new WeakMap<Relation, Int32Array>()
 
   get isEmpty(): boolean {
     return this.routes.size === 0
@@ -167,12 +166,7 @@ export class TableIndex {
 
   /** Has `row` read a tuple; what an update left unchanged out of line is taken from `old`. */
   bind(row: Row, relation: Relation, tuple: Tuple, old: Tuple | undefined): void {
-    let columns = this.columns.get(relation)
-    if (columns === undefined || columns.length < this.slots.all.length) {
-      columns = this.slots.columnsIn(relation)
-      this.columns.set(relation, columns)
-    }
-    row.bind(columns, tuple, old)
+    row.bind(this.slots.columnsIn(relation), tuple, old)
   }
 
   /**

@@ -21,6 +21,7 @@ interface Slot {
 export class Slots {
   readonly all: Array<Slot> = []
   private readonly byName = new Map<string, number>()
+  private readonly places = new WeakMap<Relation, Int32Array>()
 
   /** The slot of a column. A column that has got another type meanwhile is another one. */
   of(name: string, type: SqlType): number {
@@ -36,7 +37,12 @@ export class Slots {
 
   /** Where each slot's column is in the tuples of a relation; -1 where it has none of that name. */
   columnsIn(relation: Relation): Int32Array {
-    return Int32Array.from(this.all, ({ name }) => relation.columns.findIndex((column) => column.name === name))
+    let columns = this.places.get(relation)
+    if (columns === undefined || columns.length < this.all.length) {
+      columns = Int32Array.from(this.all, ({ name }) => relation.columns.findIndex((column) => column.name === name))
+      this.places.set(relation, columns)
+    }
+    return columns
   }
 }
 
